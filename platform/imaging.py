@@ -1,0 +1,115 @@
+"""From bytes to pixels: the only decoder of the project, bounded before it decodes.
+
+Training, evaluation, batch and serving all see an image through `decode` and `Preprocessing.pixels`, so that none of
+them can drift from the others. A JPEG far larger than needed is decoded at a reduced scale (draft mode), which is
+where most of the time of a catalogue pass would go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from visnet.platform.errors import ImageError, TooLargeError
+
+MAX_IMAGE_BYTES = 20 * 2**20
+MAX_IMAGE_PIXELS = 50_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow knows many more, some of which run other programs (EPS): bytes from strangers do not get there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the input of a network."""
+
+    resize: int
+    """Length in pixels that the shorter side is scaled to."""
+    crop: int
+    """Side in pixels of the centre square that is kept; at most `resize`."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from each colour channel, RGB, on the scale 0..1."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Divides each colour channel after the mean is subtracted."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(f"expected 1 <= crop <= resize, got crop={self.crop}, resize={self.resize}")
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """Decode, scale and crop one image.
+
+        Returns:
+            uint8, (crop, crop, 3), RGB.
+
+        Raises:
+            ImageError: see `decode`.
+        """
+        image = decode(data, at_least=self.resize)
+        width, height = image.size
+        scale = self.resize / min(width, height)
+        size = (max(self.resize, round(width * scale)), max(self.resize, round(height * scale)))
+        left, top = (size[0] - self.crop) // 2, (size[1] - self.crop) // 2
+        x, y = width / size[0], height / size[1]
+        # only the square is scaled: the whole of a strip of 1 x 1,000,000 would be scaled to gigabytes
+        box = (left * x, top * y, min((left + self.crop) * x, width), min((top + self.crop) * y, height))
+        square = image.resize((self.crop, self.crop), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        return np.asarray(square)
+
+
+def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
+    """Decode an image to RGB, upright, with transparency laid on white.
+
+    Args:
+        data: an encoded image (JPEG, PNG, WebP, ...).
+        at_least: the shorter side may be reduced while decoding, but not below this many pixels.
+
+    Raises:
+        TooLargeError: over `MAX_IMAGE_BYTES` or `MAX_IMAGE_PIXELS`; found before decoding.
+        ImageError: empty, truncated, or not an image.
+    """
+    if not data:
+        raise ImageError("the image is empty (0 bytes)")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise TooLargeError(f"the image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are accepted")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb warning (our own bound is below) and broken EXIF
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            width, height = image.size
+            if width * height > MAX_IMAGE_PIXELS:
+                raise TooLargeError(f"the image has {width}x{height} pixels; at most {MAX_IMAGE_PIXELS} are accepted")
+            if at_least is not None:
+                image.draft("RGB", (at_least, at_least))
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise ImageError("the bytes are not an image of a known format (JPEG, PNG, WebP, GIF, BMP, TIFF)") from None
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(str(error)) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"the image is broken: {error}") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "P" or image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if image.mode.startswith("I;16"):  # Pillow would cut 16 bits of grey off at 255: all white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A uint8 (H, W) or (H, W, 3) array as PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def content_hash(data: bytes) -> str:
+    """The key of an image's bytes: 32 hex digits of BLAKE2b. Equal bytes share a vector and count as duplicates."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
