@@ -1,0 +1,71 @@
+"""Contact sheets: a picture of queries and what they found, a row each, for a person to judge by eye."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from visnet.platform.errors import ImageError
+from visnet.platform.imaging import decode
+
+CELL = 112
+GAP = 8
+HEADER = 44
+CAPTION = 18
+GREEN, GREY, INK, PAPER = (24, 140, 70), (205, 205, 205), (30, 30, 30), (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One query and its results."""
+
+    query: bytes
+    """The photo that was sent."""
+    expected: bytes
+    """The picture of the product that is in it."""
+    results: Sequence[tuple[bytes, str, bool]]
+    """(picture, caption, whether it is the expected product), best first."""
+
+
+def contact_sheet(rows: Sequence[Row], *, title: str) -> bytes:
+    """A PNG with a row per query: the photo, the product in it, then the results, the right one framed in green."""
+    columns = 2 + max((len(row.results) for row in rows), default=0)
+    width = GAP + columns * (CELL + GAP) + GAP
+    height = HEADER + CAPTION + len(rows) * (CELL + CAPTION + GAP) + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 12), title, fill=INK, font=ImageFont.load_default(18))
+    for column, heading in enumerate(["photo (query)", "product in it", "results, best first"]):
+        draw.text((_left(column), HEADER), heading, fill=INK, font=ImageFont.load_default(12))
+    for number, row in enumerate(rows):
+        top = HEADER + CAPTION + number * (CELL + CAPTION + GAP)
+        _paste(sheet, row.query, _left(0), top)
+        _paste(sheet, row.expected, _left(1), top)
+        for column, (picture, caption, right) in enumerate(row.results, start=2):
+            _paste(sheet, picture, _left(column), top)
+            frame = GREEN if right else GREY
+            box = (_left(column) - 2, top - 2, _left(column) + CELL + 1, top + CELL + 1)
+            draw.rectangle(box, outline=frame, width=4 if right else 1)
+            draw.text((_left(column), top + CELL + 3), caption, fill=GREEN if right else INK)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _left(column: int) -> int:
+    return GAP + column * (CELL + GAP) + (GAP if column >= 2 else 0)
+
+
+def _paste(sheet: Image.Image, data: bytes, left: int, top: int) -> None:
+    try:
+        image = decode(data, at_least=CELL)
+    except ImageError:
+        return
+    enlarged = image.width < CELL
+    image.thumbnail((CELL, CELL))
+    if enlarged:
+        image = image.resize((CELL, CELL * image.height // image.width), Image.Resampling.NEAREST)
+    sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))

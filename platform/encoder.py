@@ -1,0 +1,190 @@
+"""The encoder: from image bytes to a unit vector, the one way there is.
+
+Decoding, preprocessing, network and normalisation are one class, used alike by training, evaluation, the catalogue
+pass and the service. Its digest covers the weights and the preprocessing; vectors carry it, and nothing compares
+vectors of two digests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from visnet.platform.errors import DigestMismatchError, NotFoundError
+from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
+from visnet.platform.networks import Recipe, describe_recipe, make_recipe
+from visnet.platform.store import Store
+
+# B batch, C channels, H height, W width, D embedding
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderManifest(Manifest):
+    """What an encoder is and how it came to be."""
+
+    encoder: str
+    """Its id: recipe and the first digits of the digest."""
+    digest: str
+    """SHA-256 of weights, recipe and preprocessing."""
+    recipe: dict[str, Any]
+    dimension: int
+    metric: str = "inner_product"
+    pretrained: str = "none"
+    """The weights that training started from."""
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The resolved settings and the catalogue of its training; empty if it was not trained."""
+    training_key: str = ""
+    """Digest of `training`: the same key is the same training run."""
+
+
+class Encoder:
+    """Image bytes -> `embedding_BD`, float32, unit length (or as the recipe normalises).
+
+    Args:
+        recipe: what the network is.
+        network: its network; fresh weights if left out.
+        device: where it runs.
+    """
+
+    def __init__(self, recipe: Recipe, network: nn.Module | None = None, *, device: str = "cpu") -> None:
+        self.recipe = recipe
+        self.preprocessing = recipe.preprocessing
+        self.device = torch.device(device)
+        self.network = (network or recipe.build()).to(self.device).eval()
+        self._mean_C11 = torch.tensor(self.preprocessing.mean, device=self.device)[:, None, None]
+        self._std_C11 = torch.tensor(self.preprocessing.std, device=self.device)[:, None, None]
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """One image as the network will see it: uint8, (crop, crop, 3).
+
+        Raises:
+            ImageError: the bytes can't be used as an image.
+        """
+        return self.preprocessing.pixels(data)
+
+    def normalise(self, pixel_BCHW: Tensor) -> Tensor:
+        """uint8 pixels -> the network's float input, on the encoder's device."""
+        return (pixel_BCHW.to(self.device).float() / 255 - self._mean_C11) / self._std_C11
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixel_BHWC: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+        """Embed decoded images.
+
+        Args:
+            pixel_BHWC: uint8, as `pixels` gives them, stacked.
+            batch_size: images per forward pass.
+
+        Returns:
+            float32, (B, D).
+        """
+        embeddings = [np.empty((0, self.recipe.dimension), np.float32)]
+        for start in range(0, len(pixel_BHWC), batch_size):
+            pixel_BCHW = torch.from_numpy(np.array(pixel_BHWC[start : start + batch_size])).permute(0, 3, 1, 2)
+            embeddings.append(self.network(self.normalise(pixel_BCHW)).float().cpu().numpy())
+        return np.concatenate(embeddings)
+
+    def encode(self, images: Sequence[bytes], *, batch_size: int = 256) -> np.ndarray:
+        """Embed encoded images: float32, (B, D).
+
+        Raises:
+            ImageError: one of them can't be used as an image.
+        """
+        size = self.preprocessing.crop
+        pixels = [self.pixels(image) for image in images]
+        return self.encode_pixels(np.stack(pixels) if pixels else np.empty((0, size, size, 3)), batch_size=batch_size)
+
+    def digest(self) -> str:
+        """SHA-256, hex, of the recipe, the preprocessing and every weight by name."""
+        digest = hashlib.sha256(json.dumps(_description(self.recipe), sort_keys=True).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def save_encoder(
+    store: Store,
+    encoder: Encoder,
+    *,
+    pretrained: str = "none",
+    training: dict[str, Any] | None = None,
+    training_key: str = "",
+    metrics: dict[str, Any] | None = None,
+) -> EncoderManifest:
+    """Write an encoder as an artifact: weights and metrics first, the manifest last."""
+    digest = encoder.digest()
+    name = f"{encoder.recipe.name}-{digest[:12]}"
+    directory = f"encoders/{name}"
+    weights = {key: value.detach().cpu().contiguous() for key, value in encoder.network.state_dict().items()}
+    store.write(f"{directory}/weights.safetensors", safetensors.torch.save(weights))
+    store.write(f"{directory}/metrics.json", json.dumps(metrics or {}, indent=2).encode())
+    manifest = EncoderManifest(
+        encoder=name,
+        digest=digest,
+        recipe=_description(encoder.recipe),
+        dimension=encoder.recipe.dimension,
+        pretrained=pretrained,
+        training=training or {},
+        training_key=training_key,
+    )
+    write_manifest(store, directory, manifest)
+    return manifest
+
+
+def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
+    """Read an encoder and check that its weights are those the manifest was written for.
+
+    Raises:
+        NotFoundError: no such encoder.
+        DigestMismatchError: the weights or the recipe were changed since.
+    """
+    manifest = encoder_manifest(store, name)
+    recipe = make_recipe(**{key: value for key, value in manifest.recipe.items() if key != "preprocessing"})
+    encoder = Encoder(recipe, device=device)
+    try:
+        encoder.network.load_state_dict(safetensors.torch.load(store.read(f"encoders/{name}/weights.safetensors")))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise DigestMismatchError(f"the weights of encoder {name} don't fit its manifest: {error}") from None
+    if (digest := encoder.digest()) != manifest.digest:
+        raise DigestMismatchError(
+            f"encoder {name} is not what its manifest says (digest {digest[:12]}, expected {manifest.digest[:12]}): "
+            "its files were changed or this code preprocesses differently; restore it or train anew"
+        )
+    return encoder
+
+
+def encoder_manifest(store: Store, name: str) -> EncoderManifest:
+    """The manifest of an encoder.
+
+    Raises:
+        NotFoundError: no such encoder; the text lists what there is.
+    """
+    if not has_manifest(store, f"encoders/{name}"):
+        known = ", ".join(finished(store, "encoders")) or "none yet; make one with visnet train"
+        raise NotFoundError(f"no encoder {name} in {store.location} (there is: {known})")
+    return read_manifest(store, f"encoders/{name}", EncoderManifest)
+
+
+def newest_encoder(store: Store) -> EncoderManifest:
+    """The encoder that was made last.
+
+    Raises:
+        NotFoundError: the store has none.
+    """
+    manifests = [encoder_manifest(store, name) for name in finished(store, "encoders")]
+    if not manifests:
+        raise NotFoundError(f"{store.location} has no encoder yet; make one with visnet train")
+    return max(manifests, key=lambda manifest: manifest.created_at)
+
+
+def _description(recipe: Recipe) -> dict[str, Any]:
+    return {**describe_recipe(recipe), "preprocessing": dataclasses.asdict(recipe.preprocessing)}
