@@ -1,0 +1,152 @@
+"""`visnet embed | index | recommend` and `python -m visnet.batch`: from a catalogue to what is served."""
+
+from __future__ import annotations
+
+import click
+
+from visnet.platform.catalog import open_catalog
+from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
+from visnet.platform.encoder import newest_encoder
+
+encoder_option = click.option("--encoder", metavar="ID", help="Default: the newest.")
+
+
+@click.command()
+@click.option("--catalog", "catalog_name", required=True, metavar="NAME", help="The catalogue to embed.")
+@encoder_option
+@click.option("--actors", type=int, help="Processes that run the network.")
+@click.option("--gpus-per-actor", type=float, help="0 runs on CPUs.")
+@click.option("--batch-size", type=int, help="Images per forward pass.")
+@cluster_options
+@shared_options
+def embed(
+    invocation: Invocation,
+    catalog_name: str,
+    encoder: str | None,
+    actors: int | None,
+    gpus_per_actor: float | None,
+    batch_size: int | None,
+    address: str | None,
+    fit: bool,
+) -> None:
+    """Embed a catalogue with Ray Data.
+
+    Images that can't be used go to the quarantine with the reason (quarantine.parquet beside the vectors); all
+    images are accounted for. A pass that finished is not repeated.
+    """
+    from visnet.batch.embed import embed as run
+
+    store = invocation.store
+    catalog = open_catalog(store, catalog_name)
+    encoder = encoder or newest_encoder(store).encoder
+    with invocation.cluster(address):
+        settings = invocation.fitted(fit).embed
+        chosen = overridden(settings, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
+        manifest, figures = run(store, catalog, encoder, chosen)
+    invocation.report(
+        {
+            "encoder": encoder,
+            "catalog": catalog.reference,
+            "images": manifest.images,
+            "embedded": manifest.embedded,
+            "quarantined": manifest.quarantined,
+            "reused": figures["seconds"] == 0,
+            **figures,
+        },
+        f"{manifest.embedded:,} of {manifest.images:,} images embedded, {manifest.quarantined:,} in quarantine",
+    )
+
+
+@click.group()
+def index() -> None:
+    """Build and look at indexes."""
+
+
+@index.command("build")
+@click.option("--catalog", "catalog_name", required=True, metavar="NAME", help="The catalogue to index.")
+@encoder_option
+@click.option("--shards", type=int, help="Parts to split the index into, by product.")
+@cluster_options
+@shared_options
+def build(
+    invocation: Invocation,
+    catalog_name: str,
+    encoder: str | None,
+    shards: int | None,
+    address: str | None,
+    fit: bool,
+) -> None:
+    """Build the index of an embedded catalogue, shard by shard in parallel."""
+    from visnet.batch.index import build_index
+
+    store = invocation.store
+    catalog = open_catalog(store, catalog_name)
+    encoder = encoder or newest_encoder(store).encoder
+    with invocation.cluster(address):
+        settings = overridden(invocation.fitted(fit).index, shards=shards)
+        manifest, figures = build_index(store, catalog, encoder, settings)
+    size_bytes = store.size_bytes(f"indexes/{manifest.index}")
+    invocation.report(
+        {
+            "index": manifest.index,
+            "rows": manifest.rows,
+            "shard_rows": manifest.shard_rows,
+            "size_bytes": size_bytes,
+            "reused": figures["seconds"] == 0,
+            **figures,
+        },
+        f"index {manifest.index}: {manifest.rows:,} rows in {manifest.shards} shards, {size_bytes / 2**20:.1f} MiB",
+    )
+
+
+@index.command("list")
+@shared_options
+def list_indexes(invocation: Invocation) -> None:
+    """List the indexes of the store."""
+    from visnet.platform.index import read_index
+    from visnet.platform.manifest import finished
+
+    found = [read_index(invocation.store, name) for name in finished(invocation.store, "indexes")]
+    found.sort(key=lambda manifest: manifest.created_at)
+    lines = [f"{m.index}  {m.rows:,} rows  {m.shards} shards  {m.catalog}-{m.catalog_version}" for m in found]
+    invocation.report({"indexes": [m.index for m in found]}, "\n".join(lines) or "no indexes yet: visnet index build")
+
+
+@click.command()
+@click.option("--index", "index_name", metavar="ID", help="Default: the newest.")
+@click.option("--k", type=int, help="Neighbours kept for every product.")
+@cluster_options
+@shared_options
+def recommend(
+    invocation: Invocation, index_name: str | None, k: int | None, address: str | None, fit: bool
+) -> None:
+    """Compute every product's most similar others, for an index."""
+    from visnet.batch.recommend import recommend as run
+    from visnet.platform.index import newest_index
+
+    store = invocation.store
+    index_name = index_name or newest_index(store).index
+    with invocation.cluster(address):
+        settings = invocation.fitted(fit)
+        manifest, figures = run(
+            store, index_name, overridden(settings.recommend, k=k), gpus_per_shard=settings.serve.shard.gpus
+        )
+    invocation.report(
+        {
+            "recommendations": manifest.recommendations,
+            "products": manifest.products,
+            "reused": figures["seconds"] == 0,
+            **figures,
+        },
+        f"recommendations {manifest.recommendations}: {manifest.products:,} products, up to {manifest.k} each",
+    )
+
+
+@click.group()
+def batch() -> None:
+    """The catalogue pass, the index build and the recommendation pass."""
+
+
+batch.add_command(embed)
+batch.add_command(index)
+batch.add_command(recommend)
