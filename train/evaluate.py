@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,8 @@ from visnet.platform.catalog import Catalog
 from visnet.platform.contact_sheet import Row, contact_sheet
 from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder
 from visnet.platform.errors import CatalogError, ImageError
-from visnet.platform.manifest import Manifest, digest_of, finished, has_manifest, read_manifest, write_manifest
+from visnet.platform.evaluation import EvaluationManifest, Figures
+from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
 from visnet.platform.metrics import precision_at_k, recall_at_k
 from visnet.platform.networks import make_recipe
 from visnet.platform.networks.pixels import Pixels
@@ -33,38 +33,6 @@ from visnet.platform.store import Store
 PRECISION_K = 20
 SHEET_ROWS = 12
 SHEET_RESULTS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """How one encoder did."""
-
-    recall_at_k: dict[str, float]
-    """By k; product-level, over the synthetic queries."""
-    category_precision_at_20: float
-    """Share of the 20 nearest others that have the picture's own category, over unaltered gallery pictures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationManifest(Manifest):
-    """An encoder's evaluation on one catalogue, beside its baselines."""
-
-    evaluation: str
-    encoder: str
-    encoder_digest: str
-    catalog: str
-    where: list[str] | None
-    gallery: int
-    """Products searched."""
-    queries: int
-    queries_kind: str
-    queries_digest: str
-    """The same digest means the same queries and gallery."""
-    skipped: int
-    """Pictures left out because they can't be decoded."""
-    settings: dict[str, Any]
-    figures: Figures
-    baselines: dict[str, Figures]
 
 
 @dataclass(frozen=True)
@@ -115,13 +83,6 @@ def evaluate(
     )
     write_manifest(store, directory, manifest)
     return manifest
-
-
-def newest_evaluation(store: Store, encoder: str) -> EvaluationManifest | None:
-    """The last evaluation of an encoder, or None."""
-    names = [name for name in finished(store, "evaluations") if name.startswith(f"{encoder}-")]
-    found = [read_manifest(store, f"evaluations/{name}", EvaluationManifest) for name in names]
-    return max(found, key=lambda manifest: manifest.created_at, default=None)
 
 
 def _baselines(made: EncoderManifest, side: int) -> dict[str, Callable[[], Encoder]]:

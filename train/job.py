@@ -61,7 +61,14 @@ def train_encoder(
     encoder = Encoder(recipe)
     encoder.network.load_state_dict(state.weights)
     pictures = state.step * settings.batch_size
-    metrics = {"seconds": round(seconds, 1), "steps": state.step, "pictures": pictures, "history": state.history}
+    metrics = {
+        "seconds": round(seconds, 1),
+        "steps": state.step,
+        "workers": settings.workers,
+        "pictures": pictures,
+        "pictures_per_s": round(pictures / seconds, 1),
+        "history": state.history,
+    }
     manifest = save_encoder(
         store, encoder, pretrained=state.pretrained, training=training, training_key=key, metrics=metrics
     )

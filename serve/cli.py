@@ -1,0 +1,97 @@
+"""`visnet serve` and `python -m visnet.serve`: the current release over HTTP."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
+from visnet.platform.errors import ClusterError
+from visnet.platform.index import read_index
+from visnet.platform.ports import is_free
+from visnet.platform.release import current_release, read_release
+from visnet.platform.settings import ServeSettings
+from visnet.platform.store import Store
+
+APPLICATION = "visnet"
+
+
+@click.command()
+@click.option("--release", metavar="ID", help="Default: the current one.")
+@click.option("--host", help="Where HTTP listens; 0.0.0.0 to be reached from other machines.")
+@click.option("--port", type=int, help="Default: the cluster file's, 8000.")
+@click.option("--detach", is_flag=True, help="Return once it serves; it goes on as long as its cluster.")
+@cluster_options
+@shared_options
+def serve(
+    invocation: Invocation,
+    release: str | None,
+    host: str | None,
+    port: int | None,
+    detach: bool,
+    address: str | None,
+    fit: bool,
+) -> None:
+    """Serve a release over HTTP with Ray Serve, until Ctrl-C.
+
+    A release promoted meanwhile is served by the next `visnet serve`.
+    """
+    store = invocation.store
+    chosen = read_release(store, release) if release else current_release(store)
+    with invocation.cluster(address) as connection:
+        if detach and connection.local:
+            raise ClusterError("--detach needs a cluster that stays: start one, then pass --address or set RAY_ADDRESS")
+        settings = overridden(invocation.fitted(fit).serve, host=host, port=port)
+        start(store, chosen.release, settings)
+        url = f"http://{settings.host}:{settings.port}"
+        invocation.report(
+            {"url": url, "release": chosen.release, "shards": read_index(store, chosen.index).shards},
+            f"serving release {chosen.release} on {url} (try {url}/docs)",
+        )
+        if not detach:
+            _wait()
+            stop()
+
+
+def start(store: Store, release: str, settings: ServeSettings) -> None:
+    """Start the service on the connected cluster and wait until it runs.
+
+    Raises:
+        ClusterError: the port is taken, or a part of the service did not start.
+    """
+    from ray import serve as ray_serve
+
+    from visnet.serve.app import build
+
+    if not _served() and not is_free(settings.port, settings.host):
+        raise ClusterError(f"port {settings.port} is in use: pass --port, or stop what listens there")
+    ray_serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+    try:
+        ray_serve.run(build(store, release, settings), name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        raise ClusterError(f"the service did not start: {error}; the reason is in the log above") from error
+
+
+def stop() -> None:
+    """Stop the service on the connected cluster."""
+    from ray import serve as ray_serve
+
+    ray_serve.shutdown()
+
+
+def _served() -> bool:
+    """Whether Serve already runs on the connected cluster, and so holds the port itself."""
+    from ray import serve as ray_serve
+
+    return bool(ray_serve.status().proxies)
+
+
+def _wait() -> None:
+    """Until SIGINT or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    while not over.wait(0.5):
+        pass

@@ -1,0 +1,73 @@
+"""Errors as problem details (RFC 9457), whatever raised them."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from ray.serve.exceptions import BackPressureError
+from starlette.exceptions import HTTPException
+
+from visnet.serve.api import Problem
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 1
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in (400, 404, 413, 415, 422, 503)
+}
+
+
+class ProblemError(Exception):
+    """A request that can't be answered: becomes a problem details answer."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def problem(status: int, detail: str) -> JSONResponse:
+    """A problem details answer."""
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def explain(errors: list[Any]) -> str:
+    """pydantic's errors as one line that names each field."""
+    parts = []
+    for error in errors:
+        field = ".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path"))
+        message = error["msg"].removeprefix("Value error, ")
+        parts.append(f"{field}: {message}" if field else message)
+    return "; ".join(parts)
+
+
+def register(api: FastAPI) -> None:
+    """Make every error of an application a problem details answer."""
+
+    @api.exception_handler(ProblemError)
+    async def _known(_request: Request, error: ProblemError) -> JSONResponse:
+        return problem(error.status, error.detail)
+
+    @api.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(422, explain(list(error.errors())))
+
+    @api.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        detail = f"{request.method} {request.url.path}: {error.detail}"
+        return problem(error.status_code, detail)
+
+    @api.exception_handler(BackPressureError)
+    async def _overload(_request: Request, _error: BackPressureError) -> JSONResponse:
+        return problem(503, "the service is overloaded; try again")
+
+    @api.exception_handler(Exception)
+    async def _unknown(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(500, "an unexpected error; it was logged")
