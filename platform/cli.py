@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
 
-from visnet.platform.catalog_cli import catalog
-from visnet.platform.doctor import doctor
-from visnet.platform.release_cli import release
-from visnet.platform.search_cli import search
-from visnet.platform.submit import submit
-
 ENTRY_POINTS = "visnet.commands"
-OWN = (catalog, doctor, release, search, submit)
+OWN = {
+    "catalog": "visnet.platform.catalog_cli:catalog",
+    "release": "visnet.platform.release_cli:release",
+    "search": "visnet.platform.search_cli:search",
+    "submit": "visnet.platform.submit:submit",
+    "doctor": "visnet.platform.doctor:doctor",
+}
 ORDER = ("catalog", "train", "eval", "embed", "index", "recommend", "release", "serve", "search", "submit", "doctor")
 
 
@@ -22,17 +22,18 @@ class Root(click.Group):
     """Lists the commands in the order one uses them; imports a command only when it is asked for."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        known = {command.name or "" for command in OWN} | {entry.name for entry in entry_points(group=ENTRY_POINTS)}
-        return [name for name in ORDER if name in known] + sorted(known - set(ORDER))
+        return sorted(_commands(), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        for command in OWN:
-            if command.name == name:
-                return command
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            loaded: Any = entry.load()
-            return loaded if isinstance(loaded, click.Command) else None
-        return None
+        if (entry := _commands().get(name)) is None:
+            return None
+        command: Any = entry.load()
+        return command if isinstance(command, click.Command) else None
+
+
+def _commands() -> dict[str, EntryPoint]:
+    own = {name: EntryPoint(name, target, ENTRY_POINTS) for name, target in OWN.items()}
+    return {**{entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}, **own}
 
 
 @click.command(cls=Root, context_settings={"max_content_width": 110})

@@ -46,7 +46,8 @@ def describe_search(api: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = generated()
         body = SearchRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-        schema["components"]["schemas"] |= {**body.pop("$defs", {}), "SearchRequest": body}
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {**body.pop("$defs", {}), "SearchRequest": body}
         return schema
 
     api.openapi = openapi  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from visnet.platform.merge import NO_ROW
 from visnet.platform.recommendations import Neighbours
 from visnet.platform.release import read_release
 from visnet.platform.settings import ShardSettings
+from visnet.platform.shard import Shard
 from visnet.platform.store import Store
 from visnet.serve.messages import Picture, ProductRows, ShardAnswer, ShardQuery
 
@@ -46,7 +47,7 @@ class ShardServer:
     async def search(self, release: str, queries: list[ShardQuery]) -> list[ShardAnswer]:
         """Answer the searches of a batch."""
         self._check(release)
-        return await self._on(self._search_thread, lambda: [self._answer(query) for query in queries])
+        return await self._on(self._search_thread, lambda: [answer(self._shard, query) for query in queries])
 
     async def product(self, release: str, product_id: str) -> ProductRows:
         """A product's rows."""
@@ -86,13 +87,6 @@ class ShardServer:
         self._check(release)
         return len(self._shard)
 
-    def _answer(self, query: ShardQuery) -> ShardAnswer:
-        hits = self._shard.search(query.query_QD, query.k, categories=query.categories)
-        found, position = np.unique(hits.row_QK[hits.row_QK != NO_ROW], return_inverse=True)
-        position_QK = np.full(hits.row_QK.shape, NO_ROW, np.int64)
-        position_QK[hits.row_QK != NO_ROW] = position
-        return ShardAnswer(score_QK=hits.score_QK, position_QK=position_QK, rows=self._shard.rows.take(found))
-
     def _check(self, release: str) -> None:
         if release != self._release:
             raise NotFoundError(f"this shard serves release {self._release}, not {release}")
@@ -100,3 +94,12 @@ class ShardServer:
     @staticmethod
     async def _on(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+
+def answer(shard: Shard, query: ShardQuery) -> ShardAnswer:
+    """What a shard finds for the searches of one filter, each row once however many queries found it."""
+    hits = shard.search(query.query_QD, query.k, categories=query.categories)
+    found, position = np.unique(hits.row_QK[hits.row_QK != NO_ROW], return_inverse=True)
+    position_QK = np.full(hits.row_QK.shape, NO_ROW, np.int64)
+    position_QK[hits.row_QK != NO_ROW] = position
+    return ShardAnswer(score_QK=hits.score_QK, position_QK=position_QK, rows=shard.rows.take(found))
