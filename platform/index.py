@@ -155,7 +155,7 @@ def load_shard(
     try:
         vectors = np.load(store.local_path(f"{directory}/vectors.npy"), mmap_mode="r", allow_pickle=False)
         rows = pa.ipc.open_file(pa.memory_map(str(store.local_path(f"{directory}/rows.arrow")))).read_all()
-    except (OSError, ValueError) as error:  # gone, cut off, or not what its name says
+    except (OSError, ValueError, EOFError) as error:  # gone, cut off, or not what its name says
         raise StoreError(f"can't read {directory}: {error}") from None
     if len(rows) != manifest.shard_rows[shard]:
         raise StoreError(f"{directory} has {len(rows)} rows, its manifest says {manifest.shard_rows[shard]}")

@@ -57,7 +57,7 @@ def token() -> str | None:
     if value := os.environ.get(TOKEN):
         return value.strip()
     try:
-        return _path().read_text().strip() or None
+        return token_path().read_text().strip() or None
     except OSError:
         return None
 
@@ -72,13 +72,14 @@ def _disabled() -> bool:
     return os.environ.get(MODE, "").strip().lower() == "disabled"
 
 
-def _path() -> Path:
+def token_path() -> Path:
+    """The token's file, whether it exists or not: `RAY_AUTH_TOKEN_PATH`, else `~/.ray/auth_token`."""
     named = os.environ.get(TOKEN_PATH)
     return Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
 
 
 def _token_file() -> Path:
-    path = _path()
+    path = token_path()
     try:
         if os.environ.get(TOKEN_PATH):
             return _checked(path)

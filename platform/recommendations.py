@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from visnet.platform.manifest import Manifest
+from visnet.platform.errors import NotFoundError, StoreError
+from visnet.platform.manifest import Manifest, finished, read_manifest
 from visnet.platform.store import Store
 
 SCHEMA = pa.schema(
@@ -37,6 +38,19 @@ class RecommendationsManifest(Manifest):
     """Neighbours of each product, at most."""
 
 
+def newest_recommendations(store: Store, index: str) -> RecommendationsManifest:
+    """The recommendations that were computed last on an index.
+
+    Raises:
+        NotFoundError: there are none.
+    """
+    names = [name for name in finished(store, "recommendations") if name.startswith(f"{index}-")]
+    manifests = [read_manifest(store, f"recommendations/{name}", RecommendationsManifest) for name in names]
+    if not manifests:
+        raise NotFoundError(f"index {index} has no recommendations yet; make them with visnet recommend")
+    return max(manifests, key=lambda manifest: manifest.created_at)
+
+
 def write_neighbours(store: Store, recommendations: str, shard: int, table: pa.Table) -> None:
     """Write one shard's products with their neighbours (columns of `SCHEMA`)."""
     table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("product_id")
@@ -47,11 +61,19 @@ def write_neighbours(store: Store, recommendations: str, shard: int, table: pa.T
 
 
 class Neighbours:
-    """One shard's precomputed recommendations, mapped from disk."""
+    """One shard's precomputed recommendations, mapped from disk.
+
+    Raises:
+        StoreError: its file is missing or broken.
+    """
 
     def __init__(self, store: Store, recommendations: str, shard: int) -> None:
-        path = store.local_path(_file(recommendations, shard))
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+        name = _file(recommendations, shard)
+        try:
+            file = pa.ipc.open_file(pa.memory_map(str(store.local_path(name))))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"can't read {name}: {error}") from None
+        self._table = file.read_all().combine_chunks()
 
     def of(self, product_id: str) -> list[tuple[str, float]] | None:
         """(product id, score), best first; None if nothing was computed for this product."""

@@ -85,7 +85,8 @@ def create_release(store: Store, *, index: str, recommendations: str, evaluation
             and built.rows == embeddings.embedded
             and similar.products == built.products,
             detail=f"{embeddings.images} images = {embeddings.embedded} embedded + {embeddings.quarantined} "
-            f"quarantined; {built.rows} rows indexed; recommendations for {similar.products} of {built.products} products",
+            f"quarantined; {built.rows} rows indexed; "
+            f"recommendations for {similar.products} of {built.products} products",
         ),
     ]
     release = f"r-{digest_of(index, recommendations, evaluation)}"

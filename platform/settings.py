@@ -70,7 +70,7 @@ class EvaluateSettings:
     """Synthetic photos, each of another gallery product."""
     ks: tuple[AtLeastOne, ...] = (1, 5, 10, 20)
     """The depths at which recall is reported."""
-    seed: int = 20170307
+    seed: Whole = 20170307
     """Of the choice of products and of their photos; not the training's."""
 
 

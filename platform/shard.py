@@ -126,7 +126,8 @@ class Shard:
         rows = self.rows_of(product_id)
         if not len(rows):
             raise NotFoundError(f"no product {product_id!r}")
-        return self.product_vectors([rows])[0]
+        vector_D: np.ndarray = self.product_vectors([rows])[0]
+        return vector_D
 
     def product_vectors(self, rows_of_products: Sequence[np.ndarray]) -> np.ndarray:
         """The query vectors of several products by their rows: float32 (products, D)."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+FORMATS = ("fashion-mnist", "folder", "table")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -31,7 +33,7 @@ def open_source(format: str, path: str | None) -> Source:
     """
     from visnet.platform.importers import fashion_mnist, folder, table
 
-    formats = {"fashion-mnist": fashion_mnist.open_source, "folder": folder.open_source, "table": table.open_source}
-    if format not in formats:
-        raise ValueError(f"unknown format {format!r}: expected one of {', '.join(formats)}")
-    return formats[format](path)
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+    openers = dict(zip(FORMATS, (fashion_mnist.open_source, folder.open_source, table.open_source), strict=True))
+    return openers[format](path)

@@ -49,7 +49,7 @@ class VisNetTiny:
 
 
 class TinyNetwork(nn.Module):
-    """`image_BCHW` -> `embedding_BD`, unit length."""
+    """`image_BCHW` -> `embedding_BD`, float32, unit length."""
 
     def __init__(self, *, width: int, dimension: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class TinyNetwork(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         paths = [self.deep(image_BCHW), self.shallow_half(image_BCHW), self.shallow_quarter(image_BCHW)]
         embedding_BD: Tensor = self.fusion(torch.cat(paths, dim=1))
-        return nn.functional.normalize(embedding_BD, dim=1)
+        return nn.functional.normalize(embedding_BD.float(), dim=1)
 
 
 def _convolution(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:

@@ -49,7 +49,7 @@ def test_binds_statistics_and_metrics_to_loopback_and_nothing_else(
 def test_does_without_haproxy_where_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: PortBlock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(haproxy, "_haproxy", lambda: None)
+    monkeypatch.setattr(haproxy, "find_haproxy", lambda: None)
     assert haproxy.serve_environment(tmp_path, block)["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
     assert "no HAProxy" in caplog.text
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,179 @@
+"""From bytes to pixels: every format upright and RGB, bounds before decoding, one error for all that is broken."""
+
+import contextlib
+import hashlib
+import io
+import random
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visnet.platform import imaging
+from visnet.platform.errors import ImageError, TooLargeError
+from visnet.platform.imaging import Preprocessing, content_hash, decode, encode_png
+
+Picture = Callable[..., bytes]
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_format_becomes_rgb(picture: Picture, format: str) -> None:
+    image = decode(picture(width=30, height=20, format=format))
+    assert (image.mode, image.size) == ("RGB", (30, 20))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_every_mode_keeps_its_greys(mode: str) -> None:
+    grey = Image.new("L", (8, 8), 0)
+    grey.paste(128 if mode != "1" else 255, (0, 0, 4, 8))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 256)
+    else:
+        image = (grey.convert("RGB") if mode == "CMYK" else grey).convert(mode)
+    pixels = np.asarray(decode(encoded(image, "TIFF" if mode == "CMYK" else "PNG")))
+    assert abs(int(pixels[0, 0, 0]) - (128 if mode != "1" else 255)) <= 1
+    assert pixels[0, 7].tolist() == [0, 0, 0]
+
+
+def test_transparency_is_laid_on_white() -> None:
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    image.putpixel((0, 0), (0, 0, 255, 255))
+    image.putpixel((1, 0), (0, 0, 0, 128))
+    pixels = np.asarray(decode(encoded(image)))
+    assert pixels[0, 0].tolist() == [0, 0, 255]
+    assert pixels[0, 1].tolist() == [127, 127, 127]
+    assert pixels[3, 3].tolist() == [255, 255, 255]
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    assert np.asarray(decode(encoded(palette, transparency=0)))[0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_photo_taken_sideways_stands_upright() -> None:
+    image = Image.new("RGB", (20, 10))
+    image.paste((255, 0, 0), (0, 0, 10, 10))  # red on the left; turned clockwise it is above
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = decode(encoded(image, exif=exif))
+    assert upright.size == (10, 20)
+    assert upright.getpixel((5, 2)) == (255, 0, 0)
+    assert upright.getpixel((5, 17)) == (0, 0, 0)
+
+
+def test_a_large_jpeg_is_decoded_smaller_but_not_below_what_is_needed(picture: Picture) -> None:
+    data = picture(width=800, height=400, format="JPEG")
+    assert decode(data).size == (800, 400)
+    assert decode(data, at_least=100).size == (200, 100)
+    assert decode(data, at_least=101).size == (400, 200)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 40), (70, 50), (33, 100), (20, 27), (411, 300), (300, 40)])
+def test_pixels_are_those_of_scaling_all_and_cutting_the_centre(picture: Picture, width: int, height: int) -> None:
+    data = picture(width=width, height=height)
+    scale = 40 / min(width, height)
+    size = (max(40, round(width * scale)), max(40, round(height * scale)))
+    scaled = Image.open(io.BytesIO(data)).resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
+    slow = np.asarray(scaled.crop((left, top, left + 32, top + 32)))
+    fast = Preprocessing(resize=40, crop=32).pixels(data)
+    assert fast.shape == (32, 32, 3)
+    assert fast.dtype == np.uint8
+    assert np.abs(slow.astype(int) - fast).max() <= 8  # the fast way averages before it scales by more than two
+
+
+def test_a_picture_of_the_right_size_is_not_touched(picture: Picture) -> None:
+    data = picture()
+    pixels = Preprocessing(resize=40, crop=40).pixels(data)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1)])
+def test_a_strip_does_not_blow_up(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    asked: list[tuple[int, int]] = []
+    real = Image.Image.resize
+
+    def resize(self: Image.Image, size: tuple[int, int], *arguments: object, **options: object) -> Image.Image:
+        asked.append(size)
+        return real(self, size, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    pixels = Preprocessing(resize=40, crop=32).pixels(encoded(Image.new("RGB", size, "red")))
+    assert (pixels == (255, 0, 0)).all()
+    assert asked == [(32, 32)]
+
+
+@pytest.mark.parametrize(("crop", "resize"), [(0, 10), (11, 10), (-1, 4)])
+def test_a_crop_that_can_not_be_is_refused(crop: int, resize: int) -> None:
+    with pytest.raises(ValueError, match=f"got crop={crop}, resize={resize}"):
+        Preprocessing(resize=resize, crop=crop)
+
+
+def test_bounds_are_checked_before_decoding(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture()
+
+    def load(_: object) -> None:
+        raise AssertionError("must not be decoded")
+
+    monkeypatch.setattr(Image.Image, "load", load)
+    with monkeypatch.context() as patched:
+        patched.setattr(imaging, "MAX_IMAGE_BYTES", len(data) - 1)
+        with pytest.raises(TooLargeError, match=f"the image has {len(data)} bytes; at most {len(data) - 1}"):
+            decode(data)
+    monkeypatch.setattr(imaging, "MAX_IMAGE_PIXELS", 1599)
+    with pytest.raises(TooLargeError, match="40x40 pixels; at most 1599"):
+        decode(data)
+
+
+@pytest.mark.parametrize("side", [12_000, 30_000])  # over our bound; over twice Pillow's own
+def test_a_decompression_bomb_is_too_large(side: int) -> None:
+    bomb = bytearray(encoded(Image.new("1", (1, 1))))
+    bomb[16:24] = side.to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(TooLargeError):
+        decode(bytes(bomb))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no image", b"\xff\xd8\xff\xe0", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
+)
+def test_what_is_no_image_is_an_image_error(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"empty|not an image"):
+        decode(data)
+
+
+def test_a_format_that_runs_programs_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        decode(encoded(Image.new("RGB", (9, 9)), "EPS"))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_broken_image_is_an_image_error_and_nothing_else(picture: Picture, format: str) -> None:
+    whole = picture(width=24, height=24, format=format)
+    with pytest.raises(ImageError):
+        decode(whole[: len(whole) // 2])
+    dice = random.Random(format)
+    for _ in range(150):
+        broken = bytearray(whole)
+        for _ in range(3):
+            broken[dice.randrange(min(len(broken), 120))] = dice.randrange(256)
+        with contextlib.suppress(ImageError):
+            assert decode(bytes(broken), at_least=12).mode == "RGB"
+
+
+def test_png_keeps_every_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(decode(encode_png(pixels))), pixels)
+    np.testing.assert_array_equal(np.asarray(decode(encode_png(pixels[:, :, 0])))[:, :, 2], pixels[:, :, 0])
+
+
+def test_content_hash_is_blake2b_of_the_bytes() -> None:
+    assert content_hash(b"image") == hashlib.blake2b(b"image", digest_size=16).hexdigest()
+    assert content_hash(b"image") != content_hash(b"image ")
+    assert len(content_hash(b"")) == 32

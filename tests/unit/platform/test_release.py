@@ -1,0 +1,244 @@
+"""Releases: gates before promotion, force on record, and rollbacks that find the way back however often."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import pytest
+
+from visnet.platform import release as release_module
+from visnet.platform.encoder import EncoderManifest
+from visnet.platform.errors import GateError, NotFoundError, StoreError
+from visnet.platform.index import EmbeddingsManifest, IndexManifest, embeddings_directory
+from visnet.platform.manifest import Manifest, write_manifest
+from visnet.platform.recommendations import RecommendationsManifest
+from visnet.platform.release import (
+    ReleaseManifest,
+    create_release,
+    current_release,
+    history,
+    list_releases,
+    promote,
+    read_release,
+    rollback,
+)
+from visnet.platform.store import Store
+
+DIGEST = "d" * 64
+DIRECTORIES = {"encoder": "encoders/e", "index": "indexes/x", "recommendations": "recommendations/r"}
+
+
+def pieces(store: Store, **changes: dict[str, Any]) -> None:
+    """A matching encoder, embeddings, index and recommendations; `changes` by piece."""
+    catalog = {"catalog": "shop", "catalog_version": "v1"}
+    made: dict[str, Manifest] = {
+        "encoder": EncoderManifest(encoder="e", digest=DIGEST, recipe={}, dimension=8),
+        "embeddings": EmbeddingsManifest(
+            encoder="e", encoder_digest=DIGEST, dimension=8, parts=[], images=10, embedded=9, quarantined=1,
+            settings={}, **catalog,
+        ),
+        "index": IndexManifest(
+            index="x", encoder="e", encoder_digest=DIGEST, dimension=8, metric="inner_product", rows=9, products=7,
+            shard_rows=[4, 5], settings={}, **catalog,
+        ),
+        "recommendations": RecommendationsManifest(
+            recommendations="r", index="x", encoder_digest=DIGEST, products=7, k=20
+        ),
+    }  # fmt: skip
+    directories = {**DIRECTORIES, "embeddings": embeddings_directory("e", "shop", "v1")}
+    for name, manifest in made.items():
+        write_manifest(store, directories[name], dataclasses.replace(manifest, **changes.get(name, {})))
+
+
+def release(store: Store, recall: float | None = None, *, queries: str = "q", **recalls: float) -> str:
+    """Another release for every evaluation."""
+    recall_at_k = {"10": recall, **recalls} if recall is not None else recalls
+    evaluation = {"queries_digest": queries, "recall_at_k": recall_at_k} if recall_at_k else {}
+    return create_release(store, index="x", recommendations="r", evaluation=evaluation).release
+
+
+@pytest.fixture
+def ready(store: Store) -> Store:
+    pieces(store)
+    return store
+
+
+def test_a_release_ties_the_pieces(ready: Store) -> None:
+    evaluation = {"queries_digest": "q", "recall_at_k": {"10": 0.9}}
+    made = create_release(ready, index="x", recommendations="r", evaluation=evaluation)
+    assert read_release(ready, made.release) == made
+    assert (made.encoder, made.encoder_digest, made.index, made.recommendations) == ("e", DIGEST, "x", "r")
+    assert (made.catalog, made.catalog_version, made.evaluation) == ("shop", "v1", evaluation)
+    assert [(gate.name, gate.passed) for gate in made.gates] == [
+        ("one encoder", True),
+        ("one index", True),
+        ("counts", True),
+    ]
+    assert create_release(ready, index="x", recommendations="r", evaluation=evaluation) == made
+    other = create_release(ready, index="x", recommendations="r", evaluation={})
+    assert [known.release for known in list_releases(ready)] == [made.release, other.release]
+
+
+@pytest.mark.parametrize(
+    ("piece", "change", "gate"),
+    [
+        ("encoder", {"digest": "e" * 64}, "one encoder"),
+        ("embeddings", {"encoder_digest": "e" * 64}, "one encoder"),
+        ("index", {"encoder_digest": "e" * 64}, "one encoder"),
+        ("recommendations", {"encoder_digest": "e" * 64}, "one encoder"),
+        ("recommendations", {"index": "y"}, "one index"),
+        ("recommendations", {"products": 6}, "counts"),
+        ("index", {"rows": 8}, "counts"),
+        ("embeddings", {"images": 11}, "counts"),
+        ("embeddings", {"quarantined": 0}, "counts"),
+    ],
+)
+def test_what_does_not_fit_does_not_pass(store: Store, piece: str, change: dict[str, Any], gate: str) -> None:
+    pieces(store, **{piece: change})
+    made = create_release(store, index="x", recommendations="r", evaluation={})
+    assert [check.name for check in made.gates if not check.passed] == [gate]
+    with pytest.raises(GateError, match=rf"did not pass \({gate}: .*\). Promote it all the same with --force"):
+        promote(store, made.release)
+    assert history(store) == []
+    promote(store, made.release, force=True)
+    assert [(change.release, change.action) for change in history(store)] == [(made.release, "promote --force")]
+    assert current_release(store).release == made.release
+
+
+def test_force_is_recorded_only_where_it_was_needed(ready: Store) -> None:
+    first, worse = release(ready, 0.9), release(ready, 0.5)
+    promote(ready, first, force=True)
+    promote(ready, worse, force=True)
+    assert [change.action for change in history(ready)] == ["promote", "promote --force"]
+
+
+@pytest.mark.parametrize("missing", ["encoder", "index", "recommendations"])
+def test_a_missing_piece_makes_no_release(ready: Store, missing: str) -> None:
+    ready.delete_directory(DIRECTORIES[missing])
+    with pytest.raises((NotFoundError, StoreError)):
+        create_release(ready, index="x", recommendations="r", evaluation={})
+    assert list_releases(ready) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tolerance", "passes"),
+    [
+        (0.90, 0.95, 0.02, True),
+        (0.90, 0.90, 0.0, True),
+        (0.92, 0.90, 0.02, True),  # just the tolerance, which floats overstep
+        (0.90, 0.8799, 0.02, False),
+        (0.90, 0.89, 0.0, False),
+    ],
+)
+def test_not_worse_than_the_current_one(
+    ready: Store, before: float, after: float, tolerance: float, passes: bool
+) -> None:
+    promote(ready, release(ready, before))
+    candidate = release(ready, after)
+    if passes:
+        promote(ready, candidate, tolerance=tolerance)
+    else:
+        with pytest.raises(GateError, match=rf"not worse: recall@10 {after:.3f} against {before:.3f}"):
+            promote(ready, candidate, tolerance=tolerance)
+    assert (current_release(ready).release == candidate) == passes
+
+
+def test_every_shared_recall_counts(ready: Store) -> None:
+    promote(ready, release(ready, **{"1": 0.6, "10": 0.9, "50": 0.99}))
+    with pytest.raises(GateError, match=r"recall@1 0\.500 against 0\.600"):
+        promote(ready, release(ready, **{"1": 0.5, "10": 0.95, "20": 0.97}))
+    promote(ready, release(ready, **{"1": 0.6, "10": 0.95, "20": 0.97}))
+    with pytest.raises(GateError, match="shares no recall"):
+        promote(ready, release(ready, **{"5": 0.9}))
+
+
+def test_only_the_same_queries_are_compared(ready: Store) -> None:
+    promote(ready, release(ready))
+    promote(ready, release(ready, 0.9))
+    promote(ready, release(ready, 0.1, queries="harder"))
+    promote(ready, release(ready))
+
+
+def test_rollbacks_go_back_one_promotion_each(ready: Store) -> None:
+    a, b, c, d = (release(ready, recall) for recall in (0.90, 0.91, 0.92, 0.93))
+    for name in (a, b, c):
+        promote(ready, name)
+    assert [rollback(ready), rollback(ready)] == [b, a]
+    with pytest.raises(NotFoundError, match="no earlier release to roll back to"):
+        rollback(ready)
+    promote(ready, d)
+    assert rollback(ready) == a
+    promote(ready, c)
+    promote(ready, c)  # twice is once
+    promote(ready, b, tolerance=1)
+    assert [rollback(ready), rollback(ready)] == [c, a]
+    actions = [change.action for change in history(ready)]
+    assert actions == ["promote"] * 3 + ["rollback"] * 2 + ["promote", "rollback"] + ["promote"] * 3 + ["rollback"] * 2
+    assert current_release(ready).release == a
+
+
+def test_a_release_may_come_back_and_be_rolled_back_again(ready: Store) -> None:
+    a, b = release(ready, 0.9), release(ready, 0.91)
+    for name in (a, b, a):
+        promote(ready, name)
+    assert [rollback(ready), rollback(ready)] == [b, a]
+
+
+def test_a_forced_release_is_rolled_back_like_any_other(ready: Store) -> None:
+    good, bad = release(ready, 0.9), release(ready, 0.1)
+    promote(ready, good)
+    promote(ready, bad, force=True)
+    assert rollback(ready) == good
+
+
+def test_without_a_promotion_there_is_no_current_release(ready: Store) -> None:
+    with pytest.raises(NotFoundError, match="has no current release: visnet release create, then promote it"):
+        current_release(ready)
+    with pytest.raises(NotFoundError, match="no earlier release"):
+        rollback(ready)
+    name = release(ready)
+    with pytest.raises(NotFoundError, match=rf"no release r-0 in .*there is: {name}"):
+        promote(ready, "r-0")
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_crash_while_promoting_leaves_the_old_release_current(
+    ready: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    first, second = release(ready, 0.9), release(ready, 0.91)
+    promote(ready, first)
+
+    def crash(*_: object) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, crash)
+        with pytest.raises(OSError, match="power cut"):
+            promote(ready, second)
+    assert current_release(ready).release == first
+    assert len(history(ready)) == 1
+    promote(ready, second)
+    assert rollback(ready) == first
+
+
+def test_the_alias_is_replaced_in_one_piece(ready: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever a reader looks, the file is whole: the old one right up to the replacement."""
+    names = [release(ready, recall) for recall in (0.90, 0.91)]
+    promote(ready, names[0])
+    seen, replace = [], os.replace
+
+    def look_and_replace(source: str, target: str) -> None:
+        seen.append(json.loads(ready.read(release_module.CURRENT))["release"])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look_and_replace)
+    promote(ready, names[1])
+    assert seen == [names[0]]
+    assert json.loads(ready.read(release_module.CURRENT))["release"] == names[1]
+
+
+def test_a_release_that_was_made_is_not_made_differently_later(ready: Store) -> None:
+    made: ReleaseManifest = read_release(ready, release(ready, 0.9))
+    pieces(ready, index={"rows": 8})
+    assert read_release(ready, release(ready, 0.9)) == made
