@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder
 from visnet.platform.errors import ImageError, StoreError
-from visnet.platform.fetch import fetch
+from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Preprocessing, content_hash
 from visnet.platform.index import EmbeddingsManifest, embeddings_directory, vector_array
 from visnet.platform.manifest import has_manifest, read_manifest, write_manifest
@@ -121,7 +121,7 @@ class Decode:
         for number, row in enumerate(rows.to_pylist()):
             digest, reason = row["content_hash"] or "", ""
             try:
-                data = row["image"] if row["image"] is not None else fetch(row["uri"])
+                data = image_bytes(row["image"], row["uri"])
                 digest = digest or content_hash(data)
                 pixel_BHWC[number] = self._preprocessing.pixels(data)
             except ImageError as error:

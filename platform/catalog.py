@@ -82,14 +82,15 @@ class Catalog:
             NotFoundError: there is no such attribute.
             ValueError: `where[1]` is no value of its type.
         """
-        filters = [(where[0], "==", self._typed(*where))] if where else None
+        filters = [(where[0], "==", self.typed(*where))] if where else None
         tables = [
             pq.read_table(path, columns=columns, filters=filters, filesystem=self.store.filesystem)
             for path in self.part_paths()
         ]
         return pa.concat_tables(tables)
 
-    def _typed(self, column: str, value: str) -> pa.Scalar:
+    def typed(self, column: str, value: str) -> pa.Scalar:
+        """`value` as a value of the column's own type; raises as `read` does."""
         if column not in {*self.manifest.attributes, *FIELDS.names}:
             raise NotFoundError(f"catalogue {self.manifest.name} has no column {column!r}: {self.columns()}")
         kind = pq.read_schema(self.part_paths()[0], filesystem=self.store.filesystem).field(column).type

@@ -10,9 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import json
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import click
 
 from visnet.platform.cluster import Connection, session
 from visnet.platform.errors import SettingsError, VisnetError
+from visnet.platform.logs import log_to_stderr
 from visnet.platform.settings import Settings, find_cluster_file, load_settings
 from visnet.platform.store import Store
 
@@ -79,9 +78,7 @@ def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, last on stdout.")
     @functools.wraps(function)
     def wrapper(store: str | None, cluster_file: str | None, as_json: bool, **options: Any) -> Any:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        for chatty in ("httpx", "faiss.loader"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        log_to_stderr()
         try:
             path = find_cluster_file(cluster_file)
             settings = load_settings(path)

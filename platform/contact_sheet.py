@@ -15,7 +15,7 @@ CELL = 112
 GAP = 8
 HEADER = 44
 CAPTION = 18
-GREEN, GREY, INK, PAPER = (24, 140, 70), (205, 205, 205), (30, 30, 30), (255, 255, 255)
+GREEN, RED, GREY, INK, PAPER = (24, 140, 70), (170, 40, 40), (205, 205, 205), (30, 30, 30), (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class Row:
     """The picture of the product that is in it."""
     results: Sequence[tuple[bytes, str, bool]]
     """(picture, caption, whether it is the expected product), best first."""
+    rank: int | None
+    """Where the expected product stands in the whole answer, from 1; None if it is not in it."""
 
 
 def contact_sheet(rows: Sequence[Row], *, title: str) -> bytes:
@@ -44,6 +46,8 @@ def contact_sheet(rows: Sequence[Row], *, title: str) -> bytes:
         top = HEADER + CAPTION + number * (CELL + CAPTION + GAP)
         _paste(sheet, row.query, _left(0), top)
         _paste(sheet, row.expected, _left(1), top)
+        note = f"rank {row.rank}" if row.rank else "not found"
+        draw.text((_left(1), top + CELL + 3), note, fill=GREEN if row.rank else RED)
         for column, (picture, caption, right) in enumerate(row.results, start=2):
             _paste(sheet, picture, _left(column), top)
             frame = GREEN if right else GREY

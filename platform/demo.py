@@ -29,7 +29,7 @@ from visnet.platform.errors import VisnetError
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.ports import is_free
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("visnet.platform.demo")  # also where this file is run as __main__
 
 CATALOG = "fashion-mnist"
 TRAINING = ("--recipe", "visnet-tiny", "--batch-size", "256")

@@ -146,7 +146,9 @@ def _sheet(
             )
             for hit in answer["results"][:SHEET_RESULTS]
         ]
-        shown.append(Row(query=photo, expected=row["image"], results=results))
+        ranks = [rank for rank, hit in enumerate(answer["results"], 1) if hit["product_id"] == row["product_id"]]
+        rank = ranks[0] if ranks else None
+        shown.append(Row(query=photo, expected=row["image"], results=results, rank=rank))
     return contact_sheet(shown, title="Synthetic photos and what the running service found among 70,000 products")
 
 

@@ -13,6 +13,11 @@ TIMEOUT_S = 20.0
 SCHEMES = ("http://", "https://")
 
 
+def image_bytes(image: bytes | None, uri: str | None) -> bytes:
+    """The encoded picture of a catalogue row, wherever it is; raises as `fetch` does."""
+    return image if image is not None else fetch(uri)
+
+
 def fetch(uri: str | None) -> bytes:
     """The bytes behind a path or an http(s) URL, at most `MAX_IMAGE_BYTES`.
 

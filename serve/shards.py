@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -33,7 +32,6 @@ class ShardServer:
     """
 
     def __init__(self, store: Store, release: str, shard: int, settings: ShardSettings) -> None:
-        logging.getLogger("faiss").setLevel(logging.WARNING)
         faiss.omp_set_num_threads(max(1, int(settings.cpus)))
         manifest = read_release(store, release)
         self._release = release

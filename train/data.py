@@ -11,6 +11,7 @@ import torch
 
 from visnet.platform.catalog import Catalog
 from visnet.platform.errors import ImageError
+from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Preprocessing
 from visnet.platform.shard import product_hash
 from visnet.train.loop import Batch
@@ -39,12 +40,12 @@ def training_pictures(
     """
     import ray
 
-    columns = ["product_id", "category", "image", *([where[0]] if where else [])]
+    columns = ["product_id", "category", "image", "uri", *([where[0]] if where else [])]
     pictures = ray.data.read_parquet(
         catalog.part_paths(), filesystem=catalog.store.filesystem, columns=list(dict.fromkeys(columns))
     )
     if where:
-        pictures = pictures.filter(expr=ray.data.expressions.col(where[0]) == where[1])
+        pictures = pictures.filter(expr=ray.data.expressions.col(where[0]) == catalog.typed(*where).as_py())
     numbers = {name: number for number, name in enumerate(catalog.manifest.categories)}
     decoded = pictures.repartition(target_num_rows_per_block=BLOCK_ROWS).map_batches(
         _Decode(preprocessing, numbers), batch_format="pyarrow", batch_size=BLOCK_ROWS
@@ -64,9 +65,9 @@ class _Decode:
     def __call__(self, rows: pa.Table) -> dict[str, np.ndarray]:
         size = self._preprocessing.crop
         pixels, products, categories = [np.empty((0, size, size, 3), np.uint8)], [], []
-        for row in rows.select(["product_id", "category", "image"]).to_pylist():
+        for row in rows.select(["product_id", "category", "image", "uri"]).to_pylist():
             try:
-                pixels.append(self._preprocessing.pixels(row["image"] or b"")[None])
+                pixels.append(self._preprocessing.pixels(image_bytes(row["image"], row["uri"]))[None])
             except ImageError as error:
                 logger.warning("product %s is not trained on: %s", row["product_id"], error)
                 continue

@@ -19,6 +19,7 @@ from visnet.platform.contact_sheet import Row, contact_sheet
 from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder
 from visnet.platform.errors import CatalogError, ImageError
 from visnet.platform.evaluation import EvaluationManifest, Figures
+from visnet.platform.fetch import image_bytes
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
 from visnet.platform.metrics import precision_at_k, recall_at_k
 from visnet.platform.networks import make_recipe
@@ -98,29 +99,31 @@ def _baselines(made: EncoderManifest, side: int) -> dict[str, Callable[[], Encod
 def _gallery(
     catalog: Catalog, encoder: Encoder, settings: EvaluateSettings, where: tuple[str, str] | None
 ) -> tuple[Gallery, int]:
-    columns = ["image_id", "product_id", "category", "content_hash", "image"]
+    columns = ["image_id", "product_id", "category", "content_hash", "image", "uri"]
     table = catalog.read(columns, where=where).sort_by([("category", "ascending"), ("image_id", "ascending")])
-    images = table["image"].to_pylist()
-    usable = [row for row, image in enumerate(images) if _decodes(encoder, image)]
+    images = [_usable(encoder, row["image"], row["uri"]) for row in table.select(["image", "uri"]).to_pylist()]
+    usable = [row for row, image in enumerate(images) if image is not None]
     if not usable:
         where_text = f" with {where[0]}={where[1]}" if where else ""
         raise CatalogError(f"catalogue {catalog.reference} has no usable pictures{where_text} to evaluate on")
-    kept = [images[row] for row in usable]
+    kept = [image for image in images if image is not None]
     random = np.random.default_rng(settings.seed)
     query_rows = np.sort(random.permutation(len(usable))[: settings.queries])
     photos = wild_queries(
         [kept[row] for row in query_rows], seed=settings.seed, side=encoder.preprocessing.crop
     )
-    gallery = Gallery(table.drop_columns(["image"]).take(usable), kept, query_rows, photos)
+    gallery = Gallery(table.drop_columns(["image", "uri"]).take(usable), kept, query_rows, photos)
     return gallery, len(images) - len(usable)
 
 
-def _decodes(encoder: Encoder, image: bytes | None) -> bool:
+def _usable(encoder: Encoder, image: bytes | None, uri: str | None) -> bytes | None:
+    """The picture's bytes, or None if it can't be read or decoded."""
     try:
-        encoder.pixels(image or b"")
+        data = image_bytes(image, uri)
+        encoder.pixels(data)
     except ImageError:
-        return False
-    return True
+        return None
+    return data
 
 
 def _measure(encoder: Encoder, gallery: Gallery, settings: EvaluateSettings) -> tuple[Figures, np.ndarray]:
@@ -153,5 +156,7 @@ def _sheet(gallery: Gallery, found_QK: np.ndarray) -> bytes:
             (gallery.images[row], f"{rank}. {gallery.rows['category'][int(row)].as_py()}", bool(row == own))
             for rank, row in enumerate(found_QK[query, :SHEET_RESULTS], start=1)
         ]
-        rows.append(Row(query=gallery.photos[query], expected=gallery.images[own], results=results))
-    return contact_sheet(rows, title="Synthetic photos (wild views) and what they found in the gallery")
+        ranks = np.flatnonzero(found_QK[query] == own)
+        rank = int(ranks[0]) + 1 if len(ranks) else None
+        rows.append(Row(query=gallery.photos[query], expected=gallery.images[own], results=results, rank=rank))
+    return contact_sheet(rows, title=f"Synthetic photos (wild views) and what they found among {len(gallery.rows):,} products")

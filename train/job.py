@@ -19,6 +19,7 @@ import torch
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, save_encoder
 from visnet.platform.errors import VisnetError
+from visnet.platform.logs import log_to_stderr
 from visnet.platform.manifest import digest_of, finished
 from visnet.platform.networks import describe_recipe, make_recipe
 from visnet.platform.settings import TrainSettings
@@ -119,7 +120,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """What runs in each Ray Train worker."""
     import ray.train.torch
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr()
     settings = TrainSettings(**config["settings"])
     torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
     torch.manual_seed(settings.seed)
