@@ -117,9 +117,7 @@ def list_indexes(invocation: Invocation) -> None:
 @click.option("--k", type=int, help="Neighbours kept for every product.")
 @cluster_options
 @shared_options
-def recommend(
-    invocation: Invocation, index_name: str | None, k: int | None, address: str | None, fit: bool
-) -> None:
+def recommend(invocation: Invocation, index_name: str | None, k: int | None, address: str | None, fit: bool) -> None:
     """Compute every product's most similar others, for an index."""
     from visnet.batch.recommend import recommend as run
     from visnet.platform.index import newest_index

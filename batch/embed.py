@@ -83,9 +83,7 @@ def embed(
     return manifest, {"seconds": round(seconds, 1), "images_per_s": round(images / seconds, 1)}
 
 
-def _pass(
-    store: Store, catalog: Catalog, encoder: str, settings: EmbedSettings, directory: str
-) -> ray.data.Dataset:
+def _pass(store: Store, catalog: Catalog, encoder: str, settings: EmbedSettings, directory: str) -> ray.data.Dataset:
     import ray.data
 
     recipe = {k: v for k, v in encoder_manifest(store, encoder).recipe.items() if k != "preprocessing"}
@@ -193,6 +191,7 @@ def _run(store: Store, directory: str, written: ray.data.Dataset, images: int) -
     embedded = 0
     broken = [QUARANTINE_SCHEMA.empty_table()]
     with progress("embedding", total=images, unit="images") as bar:
+        account: pa.Table
         for account in written.iter_batches(batch_size=None, batch_format="pyarrow"):
             lost = account.filter(pc.is_valid(account["reason"])).select(QUARANTINE_SCHEMA.names)
             rows = pc.sum(account["rows"]).as_py() or 0

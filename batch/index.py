@@ -85,6 +85,4 @@ def _columns(catalog: Catalog) -> list[str]:
 
 
 def _read_part(store: Store, name: str) -> Any:
-    return pq.read_table(
-        store.path(name), columns=["image_id", "content_hash", "vector"], filesystem=store.filesystem
-    )
+    return pq.read_table(store.path(name), columns=["image_id", "content_hash", "vector"], filesystem=store.filesystem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,13 +72,13 @@ def recommend(
     return manifest, {"seconds": round(seconds, 1), "products_per_s": round(products / seconds, 1), **asdict(settings)}
 
 
-def _neighbours_of_shard(searches: list, shard: int, settings: RecommendSettings) -> Iterator[pa.Table]:
+def _neighbours_of_shard(searches: list[Any], shard: int, settings: RecommendSettings) -> Iterator[pa.Table]:
     """The neighbours of one shard's products, a batch at a time; the next batch is searched meanwhile."""
     import ray
 
     products = ray.get(searches[shard].product_count.remote())
     starts = range(0, products, settings.batch_size)
-    ahead: list = []
+    ahead: list[tuple[Any, list[Any]]] = []
 
     def ask(start: int) -> None:
         asked = searches[shard].queries.remote(start, settings.batch_size)
@@ -92,7 +93,7 @@ def _neighbours_of_shard(searches: list, shard: int, settings: RecommendSettings
         yield _merge_batch(*ahead.pop(0), settings.k)
 
 
-def _merge_batch(asked: object, answers: list, k: int) -> pa.Table:
+def _merge_batch(asked: Any, answers: list[Any], k: int) -> pa.Table:
     import ray
 
     product_ids, _ = ray.get(asked)
@@ -138,6 +139,8 @@ class ShardSearch:
 
     def search(self, asked: tuple[list[str], np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores (Q, K) and product ids (Q, K); -inf and None where there is nothing more."""
-        hits = self._shard.search(asked[1], k, collapse_duplicates=True)
-        ids = np.where(hits.row_QK == NO_ROW, None, self._product_ids[hits.row_QK]) if len(self._shard) else None
-        return hits.score_QK, np.full(hits.row_QK.shape, None) if ids is None else ids
+        hits = self._shard.search(asked[1], k)
+        ids_QK = np.full(hits.row_QK.shape, None)
+        found_QK = hits.row_QK != NO_ROW
+        ids_QK[found_QK] = self._product_ids[hits.row_QK[found_QK]]
+        return hits.score_QK, ids_QK

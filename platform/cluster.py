@@ -106,7 +106,11 @@ def session(
     Raises:
         ClusterError: as `connect` and `LocalCluster.start`.
     """
-    options: dict[str, Any] = dict(log_to_driver=log_to_driver, logging_level=logging_level, runtime_env=runtime_env)
+    options: dict[str, Any] = {
+        "log_to_driver": log_to_driver,
+        "logging_level": logging_level,
+        "runtime_env": runtime_env,
+    }
     if _attaches(address):
         with _disconnecting():
             yield connect(address, **options)

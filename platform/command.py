@@ -23,7 +23,6 @@ from visnet.platform.logs import log_to_stderr
 from visnet.platform.settings import Settings, find_cluster_file, load_settings
 from visnet.platform.store import Store
 
-
 LOGICAL_CPUS_PER_CORE = 4
 """What a local cluster offers: its parts share the cores instead of waiting for each other to end."""
 
@@ -126,6 +125,7 @@ def _refuse_lost_store(location: str) -> None:
     in_job_copy = "runtime_resources/working_dir_files" in str(Path.cwd())
     if in_job_copy and "://" not in location and not Path(location).expanduser().is_absolute():
         raise SettingsError(
-            f"the store {location!r} is a relative path, but this runs as a Ray job in a temporary copy of your folder: "
-            "pass --store with an absolute path or a URL that every node reaches, or set metadata.visnet.store so"
+            f"the store {location!r} is a relative path, but this runs as a Ray job in a temporary copy of your "
+            "folder: pass --store with an absolute path or a URL that every node reaches, or set "
+            "metadata.visnet.store so"
         )

@@ -80,7 +80,9 @@ def demo(invocation: Invocation, once: bool, steps: int) -> None:
     """From nothing to a visual search over 70,000 real products."""
     settings = invocation.settings.serve
     if not is_free(settings.port, settings.host):
-        raise VisnetError(f"port {settings.port} is in use: stop what listens there, or change metadata.visnet.serve.port")
+        raise VisnetError(
+            f"port {settings.port} is in use: stop what listens there, or change metadata.visnet.serve.port"
+        )
     started = time.monotonic()
     cpus = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
     env = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
@@ -136,7 +138,10 @@ def _table(report: dict[str, Any], run: list[Stage], kept: str, sheet: Path) -> 
     lines.append(f"{'ask':10} {asked['stage_seconds']:8.1f} {asked['photos_per_s']:>9,.0f} photos/s   ")
     lines[-1] += demo_queries.summary("ask", asked)
     evaluated = report["stages"]["evaluate"]
-    lines += ["", f"retrieval: {evaluated['queries']:,} {evaluated['queries_kind']}, gallery of {evaluated['gallery']:,}"]
+    lines += [
+        "",
+        f"retrieval: {evaluated['queries']:,} {evaluated['queries_kind']}, gallery of {evaluated['gallery']:,}",
+    ]
     for name, figures in {"encoder": evaluated["figures"], **evaluated["baselines"]}.items():
         recalls = "  ".join(f"recall@{k} {value:.3f}" for k, value in figures["recall_at_k"].items())
         lines.append(f"  {name:10} {recalls}   category precision@20 {figures['category_precision_at_20']:.3f}")

@@ -76,7 +76,9 @@ def problems(results: dict[str, Any]) -> list[str]:
     reached, pixels = figures["recall_at_k"]["20"], baselines["pixels"]["recall_at_k"]["20"]
     found = []
     if reached < PIXELS_FACTOR * pixels or reached <= baselines["untrained"]["recall_at_k"]["20"]:
-        found.append(f"the trained encoder's recall@20 ({reached}) is not clearly above its baselines ({pixels} pixels)")
+        found.append(
+            f"the trained encoder's recall@20 ({reached}) is not clearly above its baselines ({pixels} pixels)"
+        )
     if results["ask"]["partial"]:
         found.append(f"{results['ask']['partial']} answers were partial")
     found += [f"the check '{name}' failed" for name, passed in results["ask"]["checks"].items() if not passed]

@@ -16,9 +16,9 @@ import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -150,7 +150,7 @@ def cluster(address: str | None) -> Found:
     return "ok", f"{address} answers and takes our token", ""
 
 
-def token(environment: Any) -> Found:
+def token(environment: Mapping[str, str]) -> Found:
     """Whether there is a Ray token that only we can read."""
     from visnet.platform.ray_auth import MODE, TOKEN, token_path
 

@@ -1,6 +1,6 @@
 """The evaluation artifact: how an encoder did as search, beside its baselines.
 
-    evaluations/<encoder>-<queries digest>/manifest.json, contact-sheet.png
+evaluations/<encoder>-<queries digest>/manifest.json, contact-sheet.png
 """
 
 from __future__ import annotations

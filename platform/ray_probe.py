@@ -25,7 +25,7 @@ def mapped_loopback(address: str) -> str:
 
 def probe(address: str, *, timeout_s: float) -> str | None:
     """Why the cluster at `address` (host:port of its GCS) can't be used, in words; None if it can."""
-    import grpc  # type: ignore[import-untyped]
+    import grpc
 
     value = token()
     metadata = (("authorization", f"Bearer {value}"),) if value else ()

@@ -30,9 +30,7 @@ def create(invocation: Invocation, index_name: str | None, promote_too: bool) ->
     index = index_name or newest_index(store).index
     recommendations = newest_recommendations(store, index).recommendations
     encoder_evaluation = newest_evaluation(store, index)
-    made = releases.create_release(
-        store, index=index, recommendations=recommendations, evaluation=encoder_evaluation
-    )
+    made = releases.create_release(store, index=index, recommendations=recommendations, evaluation=encoder_evaluation)
     if promote_too:
         releases.promote(store, made.release)
     lines = [f"release {made.release}{', now current' if promote_too else ''}", *_gates(made)]
@@ -47,7 +45,8 @@ def list_(invocation: Invocation) -> None:
     changes = releases.history(invocation.store)
     current = changes[-1].release if changes else None
     lines = [
-        f"{'*' if m.release == current else ' '} {m.release}  {m.created_at[:19]}  {m.encoder}  {m.catalog}" for m in found
+        f"{'*' if m.release == current else ' '} {m.release}  {m.created_at[:19]}  {m.encoder}  {m.catalog}"
+        for m in found
     ]
     invocation.report(
         {

@@ -208,7 +208,7 @@ class Settings:
             cpus=min(self.serve.shard.cpus, _each(cpus, self.index.shards)),
             replicas=1,
         )
-        serve = dataclasses.replace(self.serve, embedder=embedder, shard=shard)
+        serve = dataclasses.replace(self.serve, ingress_replicas=1, embedder=embedder, shard=shard)
         return dataclasses.replace(self, train=train, embed=embed, serve=serve)
 
 

@@ -16,7 +16,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -199,7 +199,7 @@ def entrypoint(words: list[str]) -> str:
     return shlex.join(["python", "-m", *words])
 
 
-def jobs_address(given: str | None, environment: Any) -> str:
+def jobs_address(given: str | None, environment: Mapping[str, str]) -> str:
     """The URL of the jobs API, without a slash at its end.
 
     Raises:
@@ -209,12 +209,13 @@ def jobs_address(given: str | None, environment: Any) -> str:
     if not chosen:
         head = environment.get("RAY_ADDRESS") or ""
         host = head.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
-        if not head.startswith(("http://", "https://")) and host and host not in _LOOPBACK:
+        is_url = head.startswith(("http://", "https://"))
+        if not is_url and host and host not in _LOOPBACK:
             raise ClusterError(
                 f"RAY_ADDRESS={head} is where drivers join; a job goes to the dashboard (port 8265 unless changed): "
                 "pass --address http://HOST:8265 or set RAY_API_SERVER_ADDRESS"
             )
-        chosen = head if host in ("http", "https") or "://" in head else DEFAULT_ADDRESS
+        chosen = head if is_url else DEFAULT_ADDRESS
     return (chosen if "://" in chosen else f"http://{chosen}").rstrip("/")
 
 

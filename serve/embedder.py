@@ -25,8 +25,8 @@ class EmbedderServer:
         manifest = read_release(store, release)
         self._encoder = load_encoder(store, manifest.encoder, device="cuda" if settings.gpus else "cpu")
         self._thread = ThreadPoolExecutor(1)
-        self.embed.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
-        self.embed.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self.embed.set_max_batch_size(settings.max_batch_size)
+        self.embed.set_batch_wait_timeout_s(settings.batch_wait_s)
 
     @serve.batch
     async def embed(self, images: list[bytes]) -> list[Embedded]:

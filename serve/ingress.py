@@ -61,8 +61,8 @@ class Ingress:
         self._settings = settings
         self._embedder = embedder
         self._fan_out = FanOut(shards, release=release, timeout_s=settings.shard_timeout_s)
-        self._batched.set_max_batch_size(settings.search_batch_size)  # type: ignore[attr-defined]
-        self._batched.set_batch_wait_timeout_s(settings.search_batch_wait_s)  # type: ignore[attr-defined]
+        self._batched.set_max_batch_size(settings.search_batch_size)
+        self._batched.set_batch_wait_timeout_s(settings.search_batch_wait_s)
 
     @serve.batch(max_concurrent_batches=4)
     async def _batched(self, queries: list[VectorQuery]) -> list[Found]:
@@ -178,9 +178,7 @@ class Ingress:
             raise ProblemError(404, f"there is no product {product_id!r}")
         return vector_D
 
-    async def _find(
-        self, vector_D: np.ndarray, k: int, categories: list[str] | None, *, without: str | None
-    ) -> Found:
+    async def _find(self, vector_D: np.ndarray, k: int, categories: list[str] | None, *, without: str | None) -> Found:
         if len(vector_D) != self._dimension:
             raise ProblemError(422, f"vector: expected {self._dimension} numbers, got {len(vector_D)}")
         asked = k if without is None else k + 1

@@ -101,4 +101,3 @@ def batches(shard: Any, *, size: int, seed: int, device: torch.device) -> Iterat
             product_B=torch.from_numpy(np.array(row["product"])).to(device),
             category_B=torch.from_numpy(np.array(row["category"])).to(device),
         )
-

@@ -109,9 +109,7 @@ def _gallery(
     kept = [image for image in images if image is not None]
     random = np.random.default_rng(settings.seed)
     query_rows = np.sort(random.permutation(len(usable))[: settings.queries])
-    photos = wild_queries(
-        [kept[row] for row in query_rows], seed=settings.seed, side=encoder.preprocessing.crop
-    )
+    photos = wild_queries([kept[row] for row in query_rows], seed=settings.seed, side=encoder.preprocessing.crop)
     gallery = Gallery(table.drop_columns(["image", "uri"]).take(usable), kept, query_rows, photos)
     return gallery, len(images) - len(usable)
 
@@ -138,7 +136,10 @@ def _measure(encoder: Encoder, gallery: Gallery, settings: EvaluateSettings) -> 
     nearest = min(PRECISION_K, len(shard) - 1)
     others = shard.search(vector_ND[gallery.query_rows], nearest + 1, collapse_duplicates=False)
     label_QK = np.stack(
-        [category_N[row_K[row_K != own][:nearest]] for row_K, own in zip(others.row_QK, gallery.query_rows, strict=True)]
+        [
+            category_N[row_K[row_K != own][:nearest]]
+            for row_K, own in zip(others.row_QK, gallery.query_rows, strict=True)
+        ]
     )
     figures = Figures(
         recall_at_k={str(k): round(recall_at_k(found_QK, wanted_Q, min(k, deepest)), 4) for k in settings.ks},
@@ -159,4 +160,6 @@ def _sheet(gallery: Gallery, found_QK: np.ndarray) -> bytes:
         ranks = np.flatnonzero(found_QK[query] == own)
         rank = int(ranks[0]) + 1 if len(ranks) else None
         rows.append(Row(query=gallery.photos[query], expected=gallery.images[own], results=results, rank=rank))
-    return contact_sheet(rows, title=f"Synthetic photos (wild views) and what they found among {len(gallery.rows):,} products")
+    return contact_sheet(
+        rows, title=f"Synthetic photos (wild views) and what they found among {len(gallery.rows):,} products"
+    )

@@ -29,7 +29,7 @@ def gather_with_gradient(embedding_BD: Tensor) -> Tensor:
     """As `gather`; gradients that any worker has for a row flow back to the worker it came from."""
     if not _distributed():
         return embedding_BD
-    gathered: Tensor = _Gather.apply(embedding_BD)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(embedding_BD)
     return gathered
 
 
@@ -57,7 +57,7 @@ class _Gather(torch.autograd.Function):
         return gather(embedding_BD)
 
     @staticmethod
-    def backward(ctx: Any, gradient_ND: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient_ND: Tensor) -> Tensor:
         gradient_ND = gradient_ND.contiguous().clone()
         dist.all_reduce(gradient_ND)
         start = dist.get_rank() * ctx.rows

@@ -42,9 +42,11 @@ def test_bytes_at_hand_are_not_fetched() -> None:
     assert image_bytes(b"x", None) == b"x"
 
 
-@pytest.mark.parametrize("uri", [None, "", "/no/such/file", "http://127.0.0.1:1/", "ftp://127.0.0.1/x", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "uri", [None, "", "/no/such/file", "http://127.0.0.1:1/", "ftp://127.0.0.1/x", "file:///etc/passwd"]
+)
 def test_what_cannot_be_read_is_an_image_error_that_names_it(uri: str | None) -> None:
-    with pytest.raises(ImageError, match="neither" if not uri else uri):
+    with pytest.raises(ImageError, match=uri or "neither"):
         fetch(uri)
 
 

@@ -12,7 +12,7 @@ def test_two_blocks_never_overlap_and_a_closed_one_comes_back(monkeypatch: pytes
     monkeypatch.setattr(ports, "LAST", 29600)
     claimed = []
     try:
-        with pytest.raises(OSError, match="no free block"):
+        with pytest.raises(OSError, match="no free block"):  # noqa: PT012
             while True:
                 claimed.append(ports.claim_ports())
         assert claimed, "the test needs one free block between 29000 and 29599"

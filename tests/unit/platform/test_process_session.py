@@ -51,9 +51,11 @@ def test_ends_the_whole_family_and_nobody_else(tmp_path: Path, how: str) -> None
     mark = f"VISNET_TEST={tmp_path}"
     with kept(mark, [sys.executable, "-c", FAMILY]) as keeper:
         try:
-            assert keeper.stdin is not None and keeper.stdout is not None
+            assert keeper.stdin is not None
+            assert keeper.stdout is not None
             pids = [int(word) for word in keeper.stdout.readline().split()]
-            assert len(pids) == 2 and set(pids) < set(process_session.family(keeper.pid, mark))
+            assert len(pids) == 2
+            assert set(pids) < set(process_session.family(keeper.pid, mark))
             keeper.stdin.close() if how == "input closed" else keeper.send_signal(signal.SIGTERM)
             keeper.wait(15)
             assert process_session.family(keeper.pid, mark) == []

@@ -3,7 +3,6 @@
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,14 @@ from visnet.platform.errors import ClusterError
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     # Set first, so that what the code itself sets is undone too.
     for name in (ray_auth.MODE, ray_auth.TOKEN, ray_auth.TOKEN_PATH):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setattr(ray_auth, "_reread_mode", lambda: None)
-    yield tmp_path
+    return tmp_path
 
 
 def mode_of(path: Path) -> int:

@@ -103,9 +103,7 @@ def test_a_form_without_a_file(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_body_over_the_bound_is_refused(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, announced: bool
-) -> None:
+def test_a_body_over_the_bound_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch, announced: bool) -> None:
     monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100)
     body = json.dumps({"product_id": "a" * 200}).encode()
     content = body if announced else iter([body[:50], body[50:]])  # an iterator is sent without its length
