@@ -1,5 +1,5 @@
-"""The whole loop, small, by the commands a user has: import, train (as a submitted job), embed, index, recommend,
-release, serve, and questions over HTTP, good and bad."""
+"""The whole loop, small, by the commands a user has: import, train and serve (as submitted jobs), embed, index,
+recommend, release, and questions over HTTP, good and bad."""
 
 import json
 import os
@@ -96,10 +96,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             "index": ["index", "build", "--catalog", "shop", "--shards", "2"],
             "recommend": ["recommend", "--k", "5", "--fit"],
             "release": ["release", "create", "--promote"],
-            "serve": ["serve", "--detach", "--fit", "--port", str(port)],
+            "serve": ["submit", "serve", "--fit", "--port", str(port)],
         }
         results = {name: visnet(environment, store, *arguments) for name, arguments in commands.items()}
-        with httpx.Client(base_url=results["serve"]["url"], timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             yield Shop(client, store, results, folder, environment, port)
 
 
