@@ -6,9 +6,12 @@ class was made, so what it uses has to be imported, not defined after it.
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 import time
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -41,9 +44,16 @@ def product_fields(row: dict[str, object]) -> dict[str, Any]:
         "product_id": row["product_id"],
         "image_id": row["image_id"],
         "category": row["category"],
-        "attributes": {name: value for name, value in row.items() if name not in OWN_FIELDS},
-        "image_url": f"/v1/products/{row['product_id']}/image",
+        "attributes": {name: _plain(value) for name, value in row.items() if name not in OWN_FIELDS},
+        "image_url": f"/v1/products/{quote(str(row['product_id']))}/image",
     }
+
+
+def _plain(value: object) -> object:
+    """The value as JSON can hold it: no NaN, no infinity, bytes as base64."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def result(hit: Hit) -> Result:

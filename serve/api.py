@@ -74,7 +74,7 @@ class Result(Product):
 
 
 class Shards(BaseModel):
-    """How many shards answered."""
+    """Of the shards that were asked, how many answered."""
 
     ok: int
     total: int

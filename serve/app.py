@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import BackpressureConfig
 
 from visnet.platform.index import read_index
 from visnet.platform.release import read_release
@@ -13,6 +14,7 @@ from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
 from visnet.serve.embedder import EmbedderServer
 from visnet.serve.ingress import Ingress
+from visnet.serve.problems import RETRY_AFTER_S
 from visnet.serve.shards import ShardServer
 
 HANDLE_REQUESTS = 1_024
@@ -34,6 +36,7 @@ def build(store: Store, release: str, settings: ServeSettings) -> Application:
         num_replicas=settings.ingress_replicas,
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),
         ray_actor_options={"num_cpus": 0.5},
     )
     return ingress.bind(store, release, settings, embedder, *shards)
