@@ -95,3 +95,20 @@ def test_a_loss_that_is_no_number_is_an_error() -> None:
         next(made.network.parameters()).fill_(float("nan"))
     with pytest.raises(VisnetError, match="learning_rate"):
         train(made, made.network, epoch_batches, SETTINGS, state=State(), checkpoint=lambda _state: None)
+
+
+def test_the_photo_recipe_trains_by_the_same_loop() -> None:
+    recipe = make_recipe("visnet", trunk="resnet18", image_size=64, resize=64, dimension=16, pretrained=False)
+    torch.manual_seed(0)
+    made = Encoder(recipe)
+    before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+
+    def batches(_epoch: int) -> Iterator[Batch]:
+        pixels = torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8)
+        yield Batch(pixels, torch.arange(4), torch.arange(4) % 2)
+
+    settings = dataclasses.replace(SETTINGS, batch_size=4, steps=1)
+    state = train(made, made.network, batches, settings, state=State(), checkpoint=lambda _state: None)
+
+    assert state.step == 1
+    assert any(not torch.equal(before[name], tensor) for name, tensor in made.network.state_dict().items())
