@@ -1,4 +1,6 @@
-"""The catalogue pass on Ray Data: read, decode on CPU tasks, encode on actors, write Parquet.
+"""The catalogue pass on Ray Data: read, decode, encode on actors, write Parquet.
+
+Decoding runs on CPU tasks beside GPU actors; where the actors ask for CPUs alone, Ray Data fuses both into them.
 
     embeddings/<encoder>/<catalog>-<version>/part-*.parquet      image_id, product_id, content_hash, vector (float16)
     embeddings/<encoder>/<catalog>-<version>/quarantine.parquet  image_id, product_id, reason

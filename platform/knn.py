@@ -1,19 +1,29 @@
 """Exact nearest neighbours over an array we own, on the CPU or on a GPU.
 
-Both are one brute-force pass by FAISS, with no index object in between: rows can be appended, overwritten and
+Both are a brute-force pass by FAISS, with no index object in between: rows can be appended, overwritten and
 sliced by whoever owns the array, and a slice of it is searched at the cost of the slice.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import faiss
 import numpy as np
 
-from visnet.platform.merge import NO_ROW
+from visnet.platform.merge import NO_ROW, merge
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Q queries, N vectors, D embedding, K neighbours
+
+CPU_BLOCK = 2**21
+"""Components searched at once on a CPU, 8 MiB: what stays in the cache while a batch of queries passes over it."""
+GPU_BLOCK = 2**28
+"""Components copied to a GPU, or scored for a deep search, at once."""
+FAISS_GPU_MAX_K = 2_048
+"""FAISS's selection on a GPU goes no deeper and throws."""
 
 
 class Vectors(Protocol):
@@ -43,8 +53,14 @@ class CpuVectors:
 
     def search(self, query_QD: np.ndarray, start: int, stop: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         query_QD = np.ascontiguousarray(query_QD, dtype=np.float32)
-        score_QK, row_QK = faiss.knn(query_QD, self._vector_ND[start:stop], k, metric=faiss.METRIC_INNER_PRODUCT)
-        return score_QK, _from_row_0(row_QK, start)
+        scores, rows = [], []
+        for first, last in _blocks(start, stop, CPU_BLOCK // self._vector_ND.shape[1]):
+            block_ND = self._vector_ND[first:last]
+            score_QK, row_QK = faiss.knn(query_QD, block_ND, min(k, last - first), metric=faiss.METRIC_INNER_PRODUCT)
+            scores.append(score_QK)
+            rows.append(_counted_from(first, row_QK))
+        score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=True)
+        return score_QK, row_QK
 
     def take(self, row_N: np.ndarray) -> np.ndarray:
         taken: np.ndarray = self._vector_ND[row_N]
@@ -64,14 +80,25 @@ class GpuVectors:
         self._torch = torch
         self._device = torch.device(device)
         self._resources: Any = faiss.StandardGpuResources()
-        self._vector_ND = torch.from_numpy(np.array(vector_ND, dtype=np.float16)).to(self._device)
+        self._vector_ND = torch.empty(vector_ND.shape, dtype=torch.float16, device=self._device)
+        for first, last in _blocks(0, len(vector_ND), GPU_BLOCK // vector_ND.shape[1]):  # the host never holds a copy
+            block_ND = torch.from_numpy(np.array(vector_ND[first:last], dtype=np.float16))
+            self._vector_ND[first:last].copy_(block_ND)
 
     def search(self, query_QD: np.ndarray, start: int, stop: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         query = self._torch.from_numpy(query_QD.astype(np.float16)).to(self._device)
-        score_QK, row_QK = faiss.knn_gpu(
-            self._resources, query, self._vector_ND[start:stop], k, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        return score_QK.float().cpu().numpy(), _from_row_0(row_QK.cpu().numpy(), start)
+        if k > FAISS_GPU_MAX_K:
+            score_QK, row_QK = deep_search(query, self._vector_ND[start:stop], k)
+        else:
+            score_QK, row_QK = faiss.knn_gpu(
+                self._resources,
+                query,
+                self._vector_ND[start:stop],
+                k,
+                metric=faiss.METRIC_INNER_PRODUCT,
+                device=-1 if self._device.index is None else self._device.index,
+            )
+        return score_QK.float().cpu().numpy(), _counted_from(start, row_QK.cpu().numpy())
 
     def take(self, row_N: np.ndarray) -> np.ndarray:
         rows = self._torch.from_numpy(row_N).to(self._device)
@@ -79,10 +106,37 @@ class GpuVectors:
         return taken
 
 
-def _from_row_0(row_QK: np.ndarray, start: int) -> np.ndarray:
-    return np.where(row_QK < 0, NO_ROW, row_QK + start)
-
-
 def make_vectors(vector_ND: np.ndarray, *, device: str) -> Vectors:
     """Vectors on `device`: "cpu", "cuda" or "cuda:N"."""
     return CpuVectors(vector_ND) if device == "cpu" else GpuVectors(vector_ND, device=device)
+
+
+def deep_search(query_QD: Tensor, vector_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` rows with the largest inner product, however large `k`, on whatever device the tensors are.
+
+    Slower than FAISS, which can't go as deep on a GPU; needed where thousands of rows collapse into one product.
+
+    Returns:
+        Scores float32 (Q, K), best first, and row numbers int64 (Q, K).
+    """
+    import torch
+
+    best_QK = torch.empty((len(query_QD), 0), device=query_QD.device)
+    row_QK = torch.empty((len(query_QD), 0), dtype=torch.int64, device=query_QD.device)
+    for first, last in _blocks(0, len(vector_ND), max(1, GPU_BLOCK // (4 * max(1, len(query_QD))))):
+        score_QN = query_QD.float() @ vector_ND[first:last].float().T
+        number_QN = torch.arange(first, last, device=query_QD.device).expand(score_QN.shape)
+        score_QN, number_QN = torch.cat([best_QK, score_QN], 1), torch.cat([row_QK, number_QN], 1)
+        best_QK, place_QK = score_QN.topk(min(k, score_QN.shape[1]), dim=1)
+        row_QK = number_QN.gather(1, place_QK)
+    return best_QK, row_QK
+
+
+def _blocks(start: int, stop: int, rows: int) -> list[tuple[int, int]]:
+    """`start:stop` in runs of so many rows; one empty run if there are none."""
+    rows = max(1, rows)
+    return [(first, min(first + rows, stop)) for first in range(start, stop, rows)] or [(start, stop)]
+
+
+def _counted_from(first: int, row_QK: np.ndarray) -> np.ndarray:
+    return np.where(row_QK < 0, NO_ROW, row_QK + first)
