@@ -85,7 +85,7 @@ def _fit(
 
     _refuse_hang(settings)
     started = time.monotonic()
-    logger.info("decoding %d pictures of %s", catalog.manifest.images, catalog.reference)
+    logger.info("decoding the pictures of %s", catalog.reference)
     pictures = training_pictures(catalog, make_recipe(settings.recipe).preprocessing, where=where, seed=settings.seed)
     resources: dict[str, float] = {"CPU": settings.cpus_per_worker}
     if settings.gpus_per_worker:
