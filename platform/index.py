@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from visnet.platform.catalog import IMAGE_FIELDS
 from visnet.platform.errors import DigestMismatchError, NotFoundError, StoreError
 from visnet.platform.manifest import Manifest, finished, read_manifest
-from visnet.platform.shard import Shard, shard_of
+from visnet.platform.partition import shard_of
+from visnet.platform.shard import Shard
 from visnet.platform.store import Store
 
 # N rows, D embedding

@@ -6,7 +6,6 @@ product live in one shard, so collapsing to products here is exact. Plain Python
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from visnet.platform.errors import NotFoundError, StoreError
 from visnet.platform.knn import make_vectors
 from visnet.platform.merge import NO_ROW, merge
+from visnet.platform.partition import product_hash
 
 # Q queries, N rows, D embedding, K results
 
@@ -147,16 +147,6 @@ class Shard:
         scores, rows = [score for score, _ in found], [row for _, row in found]
         score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=HIGHER_IS_BETTER)
         return Hits(score_QK, row_QK)
-
-
-def product_hash(product_id: str) -> int:
-    """64 bits of BLAKE2b of a product id: the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(product_id.encode(), digest_size=8).digest(), "little")
-
-
-def shard_of(product_id: str, shards: int) -> int:
-    """The number of the shard that owns a product."""
-    return product_hash(product_id) % shards
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from visnet.platform.merge import NO_ROW, merge
-from visnet.platform.shard import HIGHER_IS_BETTER, shard_of
+from visnet.platform.partition import shard_of
+from visnet.platform.shard import HIGHER_IS_BETTER
 from visnet.serve.messages import Found, Hit, Query, ShardAnswer, ShardQuery
 
 # Q queries, K results, S shards

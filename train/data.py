@@ -13,7 +13,7 @@ from visnet.platform.catalog import Catalog
 from visnet.platform.errors import ImageError
 from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Preprocessing
-from visnet.platform.shard import product_hash
+from visnet.platform.partition import product_hash
 from visnet.train.loop import Batch
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from visnet.platform.index import (
 )
 from visnet.platform.manifest import write_manifest
 from visnet.platform.merge import merge
-from visnet.platform.shard import shard_of
+from visnet.platform.partition import shard_of
 from visnet.platform.store import Store
 
 Picture = Callable[..., bytes]

@@ -8,7 +8,8 @@ import pytest
 
 from visnet.platform.errors import NotFoundError, StoreError
 from visnet.platform.merge import NO_ROW
-from visnet.platform.shard import Hits, Shard, product_hash, shard_of
+from visnet.platform.partition import product_hash, shard_of
+from visnet.platform.shard import Hits, Shard
 
 DIMENSION = 6
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from visnet.platform.shard import Shard, shard_of
+from visnet.platform.partition import shard_of
+from visnet.platform.shard import Shard
 from visnet.serve.fan_out import FanOut
 from visnet.serve.messages import Found, Query, ShardAnswer, ShardQuery
 from visnet.serve.shards import answer
