@@ -239,7 +239,8 @@ def test_stop_leaves_nothing_and_leaves_the_other_cluster_alone(running: cluster
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_cluster_ends_with_the_command(home: Path, number: signal.Signals) -> None:
-    code = (
+    code = (  # a process started in the background, as CI may be, ignores SIGINT unless told otherwise
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import json, sys, time; from visnet.platform import cluster, local_cluster\n"
         "made = []; start = local_cluster.LocalCluster.start\n"
         "local_cluster.LocalCluster.start = lambda self: made.append(start(self)) or made[0]\n"
