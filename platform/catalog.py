@@ -1,40 +1,37 @@
-"""The catalogue: one row per image, kept as Parquet parts that never change once their manifest is written.
+"""The catalogue: one row per shop picture, kept as Parquet parts that never change once their manifest is written.
 
 Row groups are small (about a mebibyte), so that one image can be read from its part without a copy of the catalogue
 elsewhere: the index keeps (part, row) for every image and the service reads it from here.
+
+A catalogue may besides hold photos: pictures from the street of products, some not even in the shop. They are anchors
+in training and queries in evaluation, and lie in files of their own: nothing embeds, indexes or serves them.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from visnet.platform.catalog_parts import Sizes, Written, write_parts
+from visnet.platform.catalog_rows import FIELDS as FIELDS
+from visnet.platform.catalog_rows import IMAGE_FIELDS as IMAGE_FIELDS
+from visnet.platform.catalog_rows import PHOTO_FIELDS as PHOTO_FIELDS
+from visnet.platform.catalog_rows import Skipped, complete, complete_photos
 from visnet.platform.errors import CatalogError, NotFoundError
-from visnet.platform.imaging import content_hash
 from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.store import Store
 
-FIELDS = pa.schema(
-    [
-        pa.field("image_id", pa.string(), nullable=False),
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("category", pa.string(), nullable=False),
-        pa.field("image", pa.binary()),  # the encoded bytes, or null where `uri` says where they are
-        pa.field("uri", pa.string()),
-        pa.field("content_hash", pa.string()),  # of the bytes; null until a `uri` has been read
-    ]
-)
-IMAGE_FIELDS = ("image", "uri")
-_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_null)
 ROWS_PER_PART = 10_000
 PART_BYTES = 2**28
 ROW_GROUP_BYTES = 2**20
+SKIPPED = "skipped.parquet"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,13 @@ class CatalogManifest(Manifest):
     """The further columns and their Arrow types."""
     parts: list[str]
     """The part files in order; (part number, row) names an image."""
+    photo_parts: list[str] = dataclasses.field(default_factory=list)
+    """The files of the photos, in order."""
+    photos: int = 0
+    photo_splits: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Photos by split."""
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    """What the importer left out or could take only in part, by reason; the items are in `skipped.parquet`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,14 @@ class Catalog:
         """Paths of the part files for `store.filesystem`."""
         return [self.store.path(f"{self.directory}/{part}") for part in self.manifest.parts]
 
+    def photo_paths(self) -> list[str]:
+        """Paths of the photos' files for `store.filesystem`."""
+        return [self.store.path(f"{self.directory}/{part}") for part in self.manifest.photo_parts]
+
+    def skipped_path(self) -> str | None:
+        """Where the list of what was left out is; None if nothing was."""
+        return f"{self.store.location}/{self.directory}/{SKIPPED}" if self.manifest.skipped else None
+
     def read(self, columns: list[str] | None = None, *, where: tuple[str, str] | None = None) -> pa.Table:
         """All rows in order, or those of which the attribute `where[0]` equals `where[1]`, read as the column's type.
 
@@ -88,6 +100,25 @@ class Catalog:
             for path in self.part_paths()
         ]
         return pa.concat_tables(tables)
+
+    def photos(self, columns: list[str] | None = None, *, split: str | None = None) -> pa.Table:
+        """All photos in order, or those of a split; columns as `PHOTO_FIELDS` has them, empty if there are none.
+
+        Raises:
+            NotFoundError: there is no such split; the text lists those there are.
+        """
+        splits = self.manifest.photo_splits
+        if split is not None and split not in splits:
+            known = ", ".join(splits) or "none"
+            raise NotFoundError(
+                f"catalogue {self.manifest.name} has no photos of the split {split!r} (it has: {known})"
+            )
+        filters = None if split is None else [("split", "==", split)]
+        tables = [
+            pq.read_table(path, columns=columns, filters=filters, filesystem=self.store.filesystem)
+            for path in self.photo_paths()
+        ]
+        return pa.concat_tables(tables or [PHOTO_FIELDS.empty_table().select(columns or PHOTO_FIELDS.names)])
 
     def typed(self, column: str, value: str) -> pa.Scalar:
         """`value` as a value of the column's own type; raises as `read` does."""
@@ -144,99 +175,74 @@ def open_catalog(store: Store, name: str, version: str | None = None) -> Catalog
     return Catalog(store, max(found, key=lambda manifest: manifest.created_at))
 
 
-def write_catalog(store: Store, *, name: str, version: str, source: str, batches: Iterable[pa.Table]) -> Catalog:
+def write_catalog(
+    store: Store,
+    *,
+    name: str,
+    version: str,
+    source: str,
+    batches: Iterable[pa.Table],
+    photos: Iterable[pa.Table] = (),
+    skipped: Iterable[Skipped] = (),
+) -> Catalog:
     """Write a catalogue from tables of rows; the content hashes and the nulls of missing columns are filled in.
 
     Args:
         version: names the version; if it is complete already, it is returned as it stands and nothing is read.
         batches: tables with at least image_id, product_id, category and one of image and uri; all of one schema.
+        photos: tables with at least image_id, product_id, category, split and one of image and uri, and else only
+            columns of `PHOTO_FIELDS`. A product of theirs need not be among the shop pictures.
+        skipped: what the importer left out; read last, so it may be a list that fills while the others are read.
 
     Raises:
-        CatalogError: no rows, a missing column or value, or an image_id that occurs twice.
+        CatalogError: no shop pictures, a missing column or value, an invalid box, or an image_id that occurs twice.
     """
     directory = catalog_directory(name, version)
     if has_manifest(store, directory):
         return open_catalog(store, name, version)
     store.delete_directory(directory)  # what a killed import left
     store.make_directory(directory)
-    account = _Account()
-    parts: list[str] = []
-    for rows in _regroup(_complete(batch) for batch in batches):
-        account.add(rows)
-        part = f"part-{len(parts):05d}.parquet"
-        buffer = io.BytesIO()
-        pq.write_table(rows, buffer, row_group_size=max(1, len(rows) * ROW_GROUP_BYTES // max(rows.nbytes, 1)))
-        store.write(f"{directory}/{part}", buffer.getvalue())
-        parts.append(part)
-    manifest = CatalogManifest(name=name, version=version, source=source, parts=parts, **account.close())
+    pictures = _write_pictures(store, directory, batches)
+    shots = _write_photos(store, directory, photos)
+    reasons = _write_skipped(store, directory, list(skipped))
+    if not pictures["images"]:
+        why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        raise CatalogError(f"the source holds no images{f' that can be used ({why})' if why else ''}")
+    manifest = CatalogManifest(name=name, version=version, source=source, skipped=reasons, **pictures, **shots)
     write_manifest(store, directory, manifest)
     return Catalog(store, manifest)
 
 
-class _Account:
-    """Counts what goes into a catalogue, and finds image ids that occur twice."""
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.image_hashes: list[np.ndarray] = []
-        self.products: set[int] = set()
-        self.categories: dict[str, int] = {}
-        self.schema: pa.Schema | None = None
-
-    def add(self, rows: pa.Table) -> None:
-        self.schema = rows.schema
-        self.images += len(rows)
-        self.image_hashes.append(np.array([hash(image) for image in rows["image_id"].to_pylist()]))
-        self.products.update(hash(product) for product in rows["product_id"].to_pylist())
-        for entry in rows["category"].value_counts().to_pylist():
-            self.categories[entry["values"]] = self.categories.get(entry["values"], 0) + entry["counts"]
-
-    def close(self) -> dict[str, Any]:
-        if self.schema is None or not self.images:
-            raise CatalogError("the source holds no images")
-        if len(np.unique(np.concatenate(self.image_hashes))) != self.images:
-            raise CatalogError("an image_id occurs twice: every image needs an id of its own")
-        attributes = {field.name: str(field.type) for field in self.schema if field.name not in FIELDS.names}
-        categories = dict(sorted(self.categories.items()))
-        return {
-            "images": self.images,
-            "products": len(self.products),
-            "categories": categories,
-            "attributes": attributes,
-        }
+def _write_pictures(store: Store, directory: str, batches: Iterable[pa.Table]) -> dict[str, Any]:
+    """Write the shop pictures; returns what the manifest says of them."""
+    tables = (complete(batch) for batch in batches)
+    written = _write_parts(store, f"{directory}/part", tables, what="images", count_by="category")
+    return {
+        "images": written.rows,
+        "products": len(written.products),
+        "categories": written.counts,
+        "attributes": {field.name: str(field.type) for field in written.schema if field.name not in FIELDS.names},
+        "parts": written.parts,
+    }
 
 
-def _complete(rows: pa.Table) -> pa.Table:
-    """The rows with every column of `FIELDS` first and in order, hashes filled in, attributes behind."""
-    for needed in ("image_id", "product_id", "category"):
-        if needed not in rows.column_names:
-            raise CatalogError(f"the source has no column {needed!r}; it has {', '.join(rows.column_names)}")
-        if empty := sum(value in (None, "") for value in rows[needed].to_pylist()):
-            raise CatalogError(f"column {needed!r} has {empty} empty values")
-    if not set(IMAGE_FIELDS) & set(rows.column_names):
-        raise CatalogError(f"the source has neither 'image' nor 'uri'; it has {', '.join(rows.column_names)}")
-    if "content_hash" in rows.column_names:
-        rows = rows.drop_columns(["content_hash"])  # an older export's: ours is made from the bytes at hand
-    for optional in IMAGE_FIELDS:
-        if optional not in rows.column_names:
-            rows = rows.append_column(optional, pa.nulls(len(rows), FIELDS.field(optional).type))
-    if not any(is_type(rows["image"].type) for is_type in _BYTES):
-        raise CatalogError(f"column 'image' holds {rows['image'].type}: expected the bytes of an encoded image")
-    hashes = [content_hash(image.as_py()) if image.is_valid else None for image in rows["image"]]
-    rows = rows.append_column("content_hash", pa.array(hashes, pa.string()))
-    attributes = [field for field in rows.schema if field.name not in FIELDS.names]
-    schema = pa.schema([*FIELDS, *attributes])
-    return rows.select(schema.names).cast(schema)
+def _write_photos(store: Store, directory: str, batches: Iterable[pa.Table]) -> dict[str, Any]:
+    """Write the photos; returns what the manifest says of them."""
+    tables = (complete_photos(batch) for batch in batches)
+    written = _write_parts(store, f"{directory}/photos", tables, what="photos", count_by="split")
+    return {"photos": written.rows, "photo_splits": written.counts, "photo_parts": written.parts}
 
 
-def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of about `ROWS_PER_PART` rows, or fewer where they reach `PART_BYTES`."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        waiting.append(table)
-        rows = sum(len(part) for part in waiting)
-        if rows >= ROWS_PER_PART or sum(part.nbytes for part in waiting) >= PART_BYTES:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting = []
-    if any(len(part) for part in waiting):
-        yield pa.concat_tables(waiting).combine_chunks()
+def _write_parts(store: Store, stem: str, tables: Iterable[pa.Table], *, what: str, count_by: str) -> Written:
+    sizes = Sizes(rows_per_part=ROWS_PER_PART, part_bytes=PART_BYTES, row_group_bytes=ROW_GROUP_BYTES)
+    return write_parts(store, stem, tables, what=what, count_by=count_by, sizes=sizes)
+
+
+def _write_skipped(store: Store, directory: str, skipped: list[Skipped]) -> dict[str, int]:
+    """Write the list of what was left out, if anything was; returns how many there are by reason."""
+    if skipped:
+        items, reasons = zip(*skipped, strict=True)
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"item": pa.array(items, pa.string()), "reason": pa.array(reasons)}), buffer)
+        store.write(f"{directory}/{SKIPPED}", buffer.getvalue())
+    return dict(sorted(collections.Counter(entry.reason for entry in skipped).items()))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pyarrow as pa
 
-from visnet.platform.catalog import catalog_directory, open_catalog, write_catalog
+from visnet.platform.catalog import Catalog, CatalogManifest, catalog_directory, open_catalog, write_catalog
 from visnet.platform.command import Invocation, shared_options
-from visnet.platform.importers import FORMATS, open_source
+from visnet.platform.importers import FORMATS, HOLD_OUT_FORMATS, Source, open_source
+from visnet.platform.importers.hold_out import hold_out as hold_out_of
 from visnet.platform.manifest import has_manifest
 from visnet.platform.progress import Progress, progress
 
@@ -25,8 +27,17 @@ def catalog() -> None:
 @click.argument("format", type=click.Choice(FORMATS))
 @click.argument("path", required=False)
 @click.option("--name", required=True, help="What to call it; importing changed content makes a new version.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Put all photos of so many of the products (0..1) into the split held-out, for products never trained on.",
+)
+@click.option("--seed", type=int, help="Which products are held out.  [default: 0]")
 @shared_options
-def import_(invocation: Invocation, format: str, path: str | None, name: str) -> None:
+def import_(
+    invocation: Invocation, format: str, path: str | None, name: str, hold_out: float | None, seed: int | None
+) -> None:
     """Import a catalogue.
 
     \b
@@ -35,9 +46,23 @@ def import_(invocation: Invocation, format: str, path: str | None, name: str) ->
       folder         pictures below PATH; sub-folders are categories
       table          PATH is a .csv or .parquet with the column category, and image (bytes), path or url;
                      image_id and product_id if there; all further columns are kept as typed attributes
+    \b
+    and of those with photos too: pictures from the street, for training and evaluation, not for the shop
+      pairs          PATH is a .csv with photo, product_id, category, shop_image (paths beside it, or URLs),
+                     optional: split, and the box left, top, right, bottom in shares of the photo, 0..1;
+                     or with triplets: anchor, positive, negative, optional: category, split
+      grocery-store  PATH is the folder with classes.csv and train.txt, val.txt, test.txt, or the one above
+      street2shop    PATH is the folder with photos/photos.txt, meta/json/*.json and the fetched images/
+      deepfashion-inshop, deepfashion-consumer2shop
+                     PATH is the folder with Eval/list_eval_partition.txt, Img/img/ and, for the boxes, Anno/
+    \b
+    and, without photos,
+      sop            Stanford Online Products: PATH is the folder with Ebay_train.txt and Ebay_test.txt
+
+    What can't be used is left out, counted by reason and listed in the catalogue's skipped.parquet.
     """
     started = time.monotonic()
-    source = open_source(format, path)
+    source = _opened(format, path, hold_out, seed)
     stood = has_manifest(invocation.store, catalog_directory(name, source.version))
     with progress("importing", total=0 if stood else source.images, unit="images") as bar:
         made = write_catalog(
@@ -46,23 +71,57 @@ def import_(invocation: Invocation, format: str, path: str | None, name: str) ->
             version=source.version,
             source=source.description,
             batches=_counted(source.batches(), bar),
-        ).manifest
+            photos=_counted(source.photos(), bar) if source.photos else (),
+            skipped=source.skipped,
+        )
     seconds = round(time.monotonic() - started, 1)
-    invocation.report(
-        {
-            "catalog": made.name,
-            "version": made.version,
-            "images": made.images,
-            "products": made.products,
-            "categories": made.categories,
-            "attributes": made.attributes,
-            "reused": stood,
-            "seconds": seconds,
-            "images_per_s": 0.0 if stood else round(made.images / max(seconds, 0.1), 1),
-        },
-        f"catalogue {made.name} version {made.version}: {made.images:,} images of {made.products:,} products in "
-        f"{len(made.categories)} categories{', stood already' if stood else ''}",
-    )
+    invocation.report(_result(made, stood, seconds), _text(made, stood))
+
+
+def _opened(format: str, path: str | None, share: float | None, seed: int | None) -> Source:
+    """The source, with the share of products held out that was asked for."""
+    if (share, seed) == (None, None):
+        return open_source(format, path)
+    if format not in HOLD_OUT_FORMATS:
+        raise click.UsageError(f"--hold-out and --seed are for {', '.join(HOLD_OUT_FORMATS)}, not for {format}")
+    if share is None:
+        raise click.UsageError("--seed chooses what --hold-out holds out: name a share with --hold-out")
+    return hold_out_of(open_source(format, path), share=share, seed=seed or 0)
+
+
+def _result(made: Catalog, stood: bool, seconds: float) -> dict[str, Any]:
+    manifest = made.manifest
+    read = manifest.images + manifest.photos
+    return {
+        "catalog": manifest.name,
+        "version": manifest.version,
+        "images": manifest.images,
+        "products": manifest.products,
+        "categories": manifest.categories,
+        "attributes": manifest.attributes,
+        "photos": manifest.photos,
+        "photo_splits": manifest.photo_splits,
+        "skipped": manifest.skipped,
+        "skipped_list": made.skipped_path(),
+        "reused": stood,
+        "seconds": seconds,
+        "images_per_s": 0.0 if stood else round(read / max(seconds, 0.1), 1),
+    }
+
+
+def _text(made: Catalog, stood: bool) -> str:
+    manifest = made.manifest
+    lines = [
+        f"catalogue {manifest.name} version {manifest.version}: {manifest.images:,} images of {manifest.products:,} "
+        f"products in {len(manifest.categories)} categories{', stood already' if stood else ''}"
+    ]
+    if manifest.photos:
+        splits = ", ".join(f"{split} {count:,}" for split, count in manifest.photo_splits.items())
+        lines.append(f"{manifest.photos:,} photos: {splits}")
+    lines += [f"{count:,} x {reason}" for reason, count in manifest.skipped.items()]
+    if manifest.skipped:
+        lines.append(f"these are listed in {made.skipped_path()}")
+    return "\n".join(lines)
 
 
 @catalog.command("list")
@@ -70,11 +129,15 @@ def import_(invocation: Invocation, format: str, path: str | None, name: str) ->
 def list_(invocation: Invocation) -> None:
     """List the catalogues, each with its newest version."""
     found = [open_catalog(invocation.store, name).manifest for name in invocation.store.names("catalogs")]
-    lines = [f"{m.name}  version {m.version}  {m.images:,} images  from {m.source}" for m in found]
+    lines = [f"{m.name}  version {m.version}  {_size(m)}  from {m.source}" for m in found]
     invocation.report(
         {"catalogs": [dataclasses.asdict(manifest) for manifest in found]},
         "\n".join(lines) or "no catalogues yet: visnet catalog import",
     )
+
+
+def _size(manifest: CatalogManifest) -> str:
+    return f"{manifest.images:,} images" + (f", {manifest.photos:,} photos" if manifest.photos else "")
 
 
 def _counted(batches: Iterator[pa.Table], bar: Progress) -> Iterator[pa.Table]:

@@ -23,6 +23,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow knows many more, some of which run other programs (EPS): bytes from strangers do not get there."""
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom as shares of the upright image's width and height, 0..1."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """How an image becomes the input of a network."""
@@ -40,16 +44,20 @@ class Preprocessing:
         if not 1 <= self.crop <= self.resize:
             raise ValueError(f"expected 1 <= crop <= resize, got crop={self.crop}, resize={self.resize}")
 
-    def pixels(self, data: bytes) -> np.ndarray:
+    def pixels(self, data: bytes, *, box: Box | None = None) -> np.ndarray:
         """Decode, scale and crop one image.
+
+        Args:
+            box: only this part of the image, such as the item in a street photo.
 
         Returns:
             uint8, (crop, crop, 3), RGB.
 
         Raises:
             ImageError: see `decode`.
+            ValueError: the box is empty or reaches beyond the image.
         """
-        image = decode(data, at_least=self.resize)
+        image = decode(data, at_least=self.resize) if box is None else cut(decode(data), box)
         width, height = image.size
         scale = self.resize / min(width, height)
         size = (max(self.resize, round(width * scale)), max(self.resize, round(height * scale)))
@@ -92,6 +100,19 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
         raise TooLargeError(str(error)) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"the image is broken: {error}") from None
+
+
+def cut(image: Image.Image, box: Box) -> Image.Image:
+    """The part of an image inside a box, at least one pixel wide and high.
+
+    Raises:
+        ValueError: the box is empty, reversed or reaches beyond 0..1.
+    """
+    left, top, right, bottom = box
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"expected a box with 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {tuple(box)}")
+    x, y = min(int(left * image.width), image.width - 1), min(int(top * image.height), image.height - 1)
+    return image.crop((x, y, max(x + 1, round(right * image.width)), max(y + 1, round(bottom * image.height))))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
