@@ -1,165 +1,177 @@
-"""Evaluation as search: photos of products that training never saw, looked up in a gallery of product pictures.
+"""Evaluation as search: an encoder and those beside it, asked the same queries of the same gallery.
 
-The queries are synthetic wild views, made from the gallery's products with a seed of their own; the gallery holds the
-plain pictures. Next to the encoder stand two baselines on the same queries: raw pixels, and the same network
-untrained. All search with the shard's own code.
+Plan (what the catalogue has decides the queries), embed the gallery and the queries by all encoders in one pass,
+search with the shard's own code, compare query by query, show. The result is an artifact of the store; asking for the
+same again gives it back.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import shlex
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from visnet.platform.catalog import Catalog
-from visnet.platform.contact_sheet import Row, contact_sheet
-from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder
-from visnet.platform.errors import CatalogError, ImageError
-from visnet.platform.evaluation import EvaluationManifest, Figures
-from visnet.platform.fetch import image_bytes
+from visnet.platform.contact_sheet import contact_sheet
+from visnet.platform.evaluation import Counts, EvaluationManifest, evaluation_directory
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
-from visnet.platform.metrics import precision_at_k, recall_at_k
-from visnet.platform.networks import make_recipe
-from visnet.platform.networks.pixels import Pixels
-from visnet.platform.queries import wild_queries
+from visnet.platform.metrics import NOT_FOUND, Interval, paired_bootstrap
 from visnet.platform.settings import EvaluateSettings
-from visnet.platform.shard import Shard
 from visnet.platform.store import Store
+from visnet.train.contenders import PRETRAINED, Contender, contenders
+from visnet.train.figures import DIGITS, Measured, Truth, find_truth, measure
+from visnet.train.gallery import Gallery, column, embed_gallery
+from visnet.train.plan import Plan, Request, make_plan
+from visnet.train.query_sets import QuerySet, make_queries
+from visnet.train.report import report
+from visnet.train.report_choice import EACH, example, hits_of, worst_misses
+from visnet.train.report_examples import load, sheet_row
 
-# Q queries, N gallery rows, K results
-
-PRECISION_K = 20
-SHEET_ROWS = 12
-SHEET_RESULTS = 8
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The pictures searched, sorted by category as a shard wants them, and the queries made from some of them."""
-
-    rows: pa.Table
-    images: list[bytes]
-    query_rows: np.ndarray
-    """The gallery row of the product in each query."""
-    photos: list[bytes]
+REPORT, SHEET = "report.html", "contact-sheet.png"
 
 
-def evaluate(
-    store: Store, catalog: Catalog, encoder: str, settings: EvaluateSettings, *, where: tuple[str, str] | None
-) -> EvaluationManifest:
-    """Evaluate an encoder and write the result, with a contact sheet, as an artifact. Repeated calls give it back.
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """All that one evaluation computed."""
 
-    Args:
-        where: the gallery is the rows of which this attribute has this value, best those not trained on.
+    gallery: Gallery
+    queries: QuerySet
+    truth: Truth
+    measured: dict[str, Measured]
+    """By encoder, the one evaluated first."""
+
+
+def evaluate(store: Store, catalog: Catalog, request: Request, settings: EvaluateSettings) -> EvaluationManifest:
+    """Evaluate an encoder and write the result, with a report and a contact sheet, as an artifact.
+
+    Raises:
+        NotFoundError: no such encoder, split or attribute.
+        CatalogError: the catalogue has no queries or no gallery for what was asked.
+        ValueError: an encoder that can't be evaluated so.
     """
-    made = encoder_manifest(store, encoder)
-    loaded = load_encoder(store, encoder)
-    side = loaded.preprocessing.crop
-    queries_digest = digest_of(catalog.reference, where, dataclasses.asdict(settings), side)
-    evaluation = f"{encoder}-{queries_digest}"
-    directory = f"evaluations/{evaluation}"
+    started = time.monotonic()
+    plan = make_plan(catalog, request, settings)
+    named = contenders(store, request.encoder, request.against, settings, device=request.device)
+    queries_digest = plan.digest(catalog, side=named[0].encoder.preprocessing.crop)
+    digest = digest_of(queries_digest, [(one.name, one.subject.digest) for one in named], settings.ks)
+    evaluation = f"{request.encoder}-{digest}"
+    directory = evaluation_directory(evaluation)
     if has_manifest(store, directory):
         return read_manifest(store, directory, EvaluationManifest)
-    gallery, skipped = _gallery(catalog, loaded, settings, where)
-    figures, found_QK = _measure(loaded, gallery, settings)
-    baselines = {name: _measure(make(), gallery, settings)[0] for name, make in _baselines(made, side).items()}
-    store.write(f"{directory}/contact-sheet.png", _sheet(gallery, found_QK))
+    asked = _ask(catalog, plan, named, settings, device=request.device)
+    boxes = sum(box is not None for box in asked.queries.boxes)
+    figures = {name: measured.figures for name, measured in asked.measured.items()}
     manifest = EvaluationManifest(
         evaluation=evaluation,
-        encoder=encoder,
-        encoder_digest=made.digest,
+        encoder=request.encoder,
+        encoder_digest=named[0].subject.digest,
         catalog=catalog.reference,
-        where=list(where) if where else None,
-        gallery=len(gallery.rows),
-        queries=len(gallery.photos),
-        queries_kind="synthetic wild views of gallery products",
+        where=list(request.where) if request.where else None,
+        gallery=len(asked.gallery.rows),
+        queries=len(asked.queries),
+        queries_kind=plan.describe(boxes=boxes, of=len(asked.queries)),
         queries_digest=queries_digest,
-        skipped=skipped,
-        settings=dataclasses.asdict(settings),
-        figures=figures,
-        baselines=baselines,
+        skipped=len(asked.gallery.selected) - len(asked.gallery.rows),
+        settings=dataclasses.asdict(settings) | {"ks": list(settings.ks)},
+        figures=figures.pop(request.encoder),
+        baselines=figures,
+        kind=plan.kind,
+        split=request.split,
+        filters=[f"{name}={value}" for name, value in plan.filters],
+        whole_photo=plan.whole_photo,
+        counts=_counts(asked),
+        subjects={one.name: one.subject for one in named},
+        differences=_differences(asked, settings),
+        command=_command(catalog, request, plan, named, settings),
+        seconds=round(time.monotonic() - started, 1),
     )
+    _write_pictures(store, directory, manifest, asked, settings.seed)
     write_manifest(store, directory, manifest)
     return manifest
 
 
-def _baselines(made: EncoderManifest, side: int) -> dict[str, Callable[[], Encoder]]:
-    import torch
-
-    def untrained() -> Encoder:
-        torch.manual_seed(0)
-        return Encoder(make_recipe(**{k: v for k, v in made.recipe.items() if k != "preprocessing"}))
-
-    return {"pixels": lambda: Encoder(Pixels(size=side)), "untrained": untrained}
-
-
-def _gallery(
-    catalog: Catalog, encoder: Encoder, settings: EvaluateSettings, where: tuple[str, str] | None
-) -> tuple[Gallery, int]:
-    columns = ["image_id", "product_id", "category", "content_hash", "image", "uri"]
-    table = catalog.read(columns, where=where).sort_by([("category", "ascending"), ("image_id", "ascending")])
-    images = [_usable(encoder, row["image"], row["uri"]) for row in table.select(["image", "uri"]).to_pylist()]
-    usable = [row for row, image in enumerate(images) if image is not None]
-    if not usable:
-        where_text = f" with {where[0]}={where[1]}" if where else ""
-        raise CatalogError(f"catalogue {catalog.reference} has no usable pictures{where_text} to evaluate on")
-    kept = [image for image in images if image is not None]
-    random = np.random.default_rng(settings.seed)
-    query_rows = np.sort(random.permutation(len(usable))[: settings.queries])
-    photos = wild_queries([kept[row] for row in query_rows], seed=settings.seed, side=encoder.preprocessing.crop)
-    gallery = Gallery(table.drop_columns(["image", "uri"]).take(usable), kept, query_rows, photos)
-    return gallery, len(images) - len(usable)
+def _ask(
+    catalog: Catalog, plan: Plan, named: Sequence[Contender], settings: EvaluateSettings, *, device: str
+) -> _Asked:
+    encoders = {one.name: one.encoder for one in named}
+    gallery = embed_gallery(catalog, plan, encoders)
+    queries = make_queries(catalog, plan, gallery, encoders)
+    truth = find_truth(gallery, queries, seed=settings.seed)
+    measured = {name: measure(name, gallery, queries, truth, settings.ks, device=device) for name in encoders}
+    return _Asked(gallery, queries, truth, measured)
 
 
-def _usable(encoder: Encoder, image: bytes | None, uri: str | None) -> bytes | None:
-    """The picture's bytes, or None if it can't be read or decoded."""
-    try:
-        data = image_bytes(image, uri)
-        encoder.pixels(data)
-    except ImageError:
-        return None
-    return data
-
-
-def _measure(encoder: Encoder, gallery: Gallery, settings: EvaluateSettings) -> tuple[Figures, np.ndarray]:
-    vector_ND = encoder.encode(gallery.images)
-    shard = Shard(vector_ND, gallery.rows)
-    product_N = np.array(gallery.rows["product_id"].to_pylist(), dtype=object)
-    category_N = np.array(gallery.rows["category"].to_pylist(), dtype=object)
-    deepest = min(max(settings.ks), len(shard))
-    hits = shard.search(encoder.encode(gallery.photos), deepest, collapse_duplicates=False)
-    found_QK = product_N[hits.row_QK]
-    wanted_Q = product_N[gallery.query_rows]
-    nearest = min(PRECISION_K, len(shard) - 1)
-    others = shard.search(vector_ND[gallery.query_rows], nearest + 1, collapse_duplicates=False)
-    label_QK = np.stack(
-        [
-            category_N[row_K[row_K != own][:nearest]]
-            for row_K, own in zip(others.row_QK, gallery.query_rows, strict=True)
-        ]
+def _counts(asked: _Asked) -> Counts:
+    gallery, queries = asked.gallery, asked.queries
+    products, selected = set(gallery.products), set(column(gallery.selected, "product_id"))
+    examples = [f"query {text}" for text in queries.examples] + [f"gallery {text}" for text in gallery.examples]
+    return Counts(
+        queries_found=queries.found,
+        queries_chosen=queries.chosen,
+        queries_unusable=queries.chosen - len(queries),
+        queries_without_box=queries.without_box,
+        queries_without_category=int((~np.isin(queries.categories, gallery.categories)).sum()),
+        gallery_unusable=len(gallery.selected) - len(gallery.rows),
+        products=len(products),
+        products_unusable=len(selected - products),
+        unusable_examples=examples,
     )
-    figures = Figures(
-        recall_at_k={str(k): round(recall_at_k(found_QK, wanted_Q, min(k, deepest)), 4) for k in settings.ks},
-        category_precision_at_20=round(precision_at_k(label_QK, category_N[gallery.query_rows], nearest), 4),
-    )
-    return figures, hits.row_QK
 
 
-def _sheet(gallery: Gallery, found_QK: np.ndarray) -> bytes:
-    step = max(1, len(gallery.photos) // SHEET_ROWS)
-    rows = []
-    for query in range(0, len(gallery.photos), step)[:SHEET_ROWS]:
-        own = gallery.query_rows[query]
-        results = [
-            (gallery.images[row], f"{rank}. {gallery.rows['category'][int(row)].as_py()}", bool(row == own))
-            for rank, row in enumerate(found_QK[query, :SHEET_RESULTS], start=1)
-        ]
-        ranks = np.flatnonzero(found_QK[query] == own)
-        rank = int(ranks[0]) + 1 if len(ranks) else None
-        rows.append(Row(query=gallery.photos[query], expected=gallery.images[own], results=results, rank=rank))
-    return contact_sheet(
-        rows, title=f"Synthetic photos (wild views) and what they found among {len(gallery.rows):,} products"
-    )
+def _differences(asked: _Asked, settings: EvaluateSettings) -> dict[str, dict[str, Interval]]:
+    """The encoder's recall minus each other one's, in the whole gallery."""
+    first, *others = asked.measured
+    return {
+        other: {
+            str(k): _rounded(
+                paired_bootstrap(
+                    _hits(asked.measured[first], k), _hits(asked.measured[other], k), seed=settings.seed + k
+                )
+            )
+            for k in settings.ks
+        }
+        for other in others
+    }
+
+
+def _hits(measured: Measured, k: int) -> np.ndarray:
+    rank_Q = measured.whole.rank_Q
+    hit_Q: np.ndarray = (rank_Q != NOT_FOUND) & (rank_Q <= k)
+    return hit_Q
+
+
+def _rounded(interval: Interval) -> Interval:
+    return Interval(**{name: round(value, DIGITS) for name, value in dataclasses.asdict(interval).items()})
+
+
+def _command(
+    catalog: Catalog, request: Request, plan: Plan, named: Sequence[Contender], settings: EvaluateSettings
+) -> str:
+    """What makes this evaluation again, spelled out, whatever the defaults then are."""
+    options: list[tuple[str, Any]] = [("--catalog", catalog.manifest.name), ("--queries-kind", plan.kind)]
+    options += [("--split", request.split)] if request.split else []
+    options += [("--where", "=".join(request.where))] if request.where else []
+    options += [("--encoder", request.encoder), *(("--against", one.name) for one in named[1:])]
+    options += [("--queries", plan.queries)] if plan.queries else []
+    options.append(("--seed", plan.seed))
+    if PRETRAINED in [one.name for one in named]:
+        options += [("--trunk", settings.trunk), ("--image-size", settings.image_size)]
+    words = [str(word) for option in options for word in option]
+    return shlex.join(["visnet", "eval", *words, *(["--whole-photo"] if plan.whole_photo else [])])
+
+
+def _write_pictures(store: Store, directory: str, manifest: EvaluationManifest, asked: _Asked, seed: int) -> None:
+    gallery, queries, truth = asked.gallery, asked.queries, asked.truth
+    measured = asked.measured[manifest.encoder]
+    hits = hits_of(measured, queries, seed=seed)
+    misses, depth = worst_misses(measured, queries, truth, seed=seed)
+    page = report(manifest, hits=load(hits, queries, gallery), misses=load(misses, queries, gallery), depth=depth)
+    store.write(f"{directory}/{REPORT}", page.encode())
+    even = range(0, len(queries), max(1, len(queries) // EACH))[:EACH]
+    shown = load([example(measured, queries, query) for query in even], queries, gallery)
+    title = f"{manifest.encoder}: {manifest.queries_kind}, and what they found among {manifest.gallery:,} pictures"
+    store.write(f"{directory}/{SHEET}", contact_sheet([sheet_row(one) for one in shown], title=title))
