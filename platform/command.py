@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from visnet.platform.store import Store
 
 LOGICAL_CPUS_PER_CORE = 4
 """What a local cluster offers: its parts share the cores instead of waiting for each other to end."""
+SHARED_MEMORY = "/dev/shm"
+STORE_BYTES = (2**30, 2**33)
+"""The least and the most of a local cluster's object store; between them a fifth of the shared memory there is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,8 @@ class Invocation:
         cpus = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
         env = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}  # our own lines say where a pass stands
         os.environ.update(env)
-        with session(address, num_cpus=cpus, object_store_bytes=2**30, env=env, log_to_driver=True) as connection:
+        store_bytes = object_store_bytes()
+        with session(address, num_cpus=cpus, object_store_bytes=store_bytes, env=env, log_to_driver=True) as connection:
             yield connection
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -67,6 +72,15 @@ class Invocation:
     def report(self, result: dict[str, Any], text: str) -> None:
         """Print what a command has to say: `text` for people, `result` for machines."""
         click.echo(json.dumps(result) if self.as_json else text)
+
+
+def object_store_bytes() -> int:
+    """Of a local cluster: what is kept in it, such as decoded pictures to train on, is not made again."""
+    least, most = STORE_BYTES
+    try:
+        return min(most, max(least, shutil.disk_usage(SHARED_MEMORY).free // 5))
+    except OSError:  # no such place on this system; Ray finds another
+        return least
 
 
 def shared_options(function: Callable[..., Any]) -> Callable[..., Any]:

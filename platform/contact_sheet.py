@@ -32,6 +32,42 @@ class Row:
     """Where the expected product stands in the whole answer, from 1; None if it is not in it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One picture of a grid."""
+
+    picture: bytes
+    caption: str
+    right: bool | None = None
+    """Framed in green, or in red; None: in grey."""
+
+
+def grid_sheet(
+    rows: Sequence[Sequence[Cell | None]], *, title: str, notes: Sequence[str], headings: Sequence[str]
+) -> bytes:
+    """A PNG of captioned pictures in columns with headings, below a title and lines of notes; None leaves a gap."""
+    top = HEADER + len(notes) * CAPTION
+    title_font, font = ImageFont.load_default(18), ImageFont.load_default(12)
+    longest = max([title_font.getlength(title), *(font.getlength(note) for note in notes)])
+    width = GAP + max(len(headings) * (CELL + GAP), int(longest) + GAP)
+    sheet = Image.new("RGB", (width, top + CAPTION + len(rows) * (CELL + CAPTION + GAP) + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 12), title, fill=INK, font=title_font)
+    for number, note in enumerate(notes):
+        draw.text((GAP, HEADER - 4 + number * CAPTION), note, fill=INK, font=font)
+    for column, heading in enumerate(headings):
+        draw.text((GAP + column * (CELL + GAP), top), heading, fill=INK, font=font)
+    for number, row in enumerate(rows):
+        for column, cell in enumerate(row):
+            if cell is not None:
+                left, upper = GAP + column * (CELL + GAP), top + CAPTION + number * (CELL + CAPTION + GAP)
+                _paste(sheet, cell.picture, left, upper)
+                frame = GREY if cell.right is None else GREEN if cell.right else RED
+                draw.rectangle((left - 2, upper - 2, left + CELL + 1, upper + CELL + 1), outline=frame, width=2)
+                draw.text((left, upper + CELL + 3), cell.caption, fill=INK)
+    return _png(sheet)
+
+
 def contact_sheet(rows: Sequence[Row], *, title: str) -> bytes:
     """A PNG with a row per query: the photo, the product in it, then the results, the right one framed in green."""
     columns = 2 + max((len(row.results) for row in rows), default=0)
@@ -54,6 +90,10 @@ def contact_sheet(rows: Sequence[Row], *, title: str) -> bytes:
             box = (_left(column) - 2, top - 2, _left(column) + CELL + 1, top + CELL + 1)
             draw.rectangle(box, outline=frame, width=4 if right else 1)
             draw.text((_left(column), top + CELL + 3), caption, fill=GREEN if right else INK)
+    return _png(sheet)
+
+
+def _png(sheet: Image.Image) -> bytes:
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

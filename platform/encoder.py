@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from visnet.platform.errors import DigestMismatchError, NotFoundError
+from visnet.platform.imaging import Box
 from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.networks import Recipe, describe_recipe, make_recipe
 from visnet.platform.store import Store
@@ -63,13 +64,14 @@ class Encoder:
         self._mean_C11 = torch.tensor(self.preprocessing.mean, device=self.device)[:, None, None]
         self._std_C11 = torch.tensor(self.preprocessing.std, device=self.device)[:, None, None]
 
-    def pixels(self, data: bytes) -> np.ndarray:
-        """One image as the network will see it: uint8, (crop, crop, 3).
+    def pixels(self, data: bytes, *, box: Box | None = None) -> np.ndarray:
+        """One image, or the part of it in a box, as the network will see it: uint8, (crop, crop, 3).
 
         Raises:
             ImageError: the bytes can't be used as an image.
+            ValueError: the box is empty or reaches beyond the image.
         """
-        return self.preprocessing.pixels(data)
+        return self.preprocessing.pixels(data, box=box)
 
     def normalise(self, pixel_BCHW: Tensor) -> Tensor:
         """uint8 pixels -> the network's float input, on the encoder's device."""
@@ -119,14 +121,21 @@ def save_encoder(
     training: dict[str, Any] | None = None,
     training_key: str = "",
     metrics: dict[str, Any] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> EncoderManifest:
-    """Write an encoder as an artifact: weights and metrics first, the manifest last."""
+    """Write an encoder as an artifact: weights and metrics first, the manifest last.
+
+    Args:
+        files: to be kept beside it, by name.
+    """
     digest = encoder.digest()
     name = f"{encoder.recipe.name}-{digest[:12]}"
     directory = f"encoders/{name}"
     weights = {key: value.detach().cpu().contiguous() for key, value in encoder.network.state_dict().items()}
     store.write(f"{directory}/weights.safetensors", safetensors.torch.save(weights))
     store.write(f"{directory}/metrics.json", json.dumps(metrics or {}, indent=2).encode())
+    for file, content in (files or {}).items():
+        store.write(f"{directory}/{file}", content)
     manifest = EncoderManifest(
         encoder=name,
         digest=digest,

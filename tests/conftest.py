@@ -1,6 +1,7 @@
 """What many tests need: a store of their own, and pictures made on the spot."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from visnet.platform.store import Store
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on busy cores threads that wait for each other make tests crawl
 
 
 @pytest.fixture

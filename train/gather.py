@@ -18,7 +18,7 @@ from torch import distributed as dist
 
 def gather(row_B: Tensor) -> Tensor:
     """All workers' rows in the order of their ranks, without gradient. Every worker must bring equally many rows."""
-    if not _distributed():
+    if not _distributed() or not len(row_B):
         return row_B
     gathered = [torch.empty_like(row_B) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, row_B.contiguous())
@@ -27,10 +27,20 @@ def gather(row_B: Tensor) -> Tensor:
 
 def gather_with_gradient(embedding_BD: Tensor) -> Tensor:
     """As `gather`; gradients that any worker has for a row flow back to the worker it came from."""
-    if not _distributed():
+    if not _distributed() or not len(embedding_BD):
         return embedding_BD
     gathered: Tensor = _Gather.apply(embedding_BD)
     return gathered
+
+
+def gather_uneven(row_BD: Tensor) -> Tensor:
+    """As `gather`, where the workers may bring different numbers of rows."""
+    if not _distributed():
+        return row_BD
+    counts = gather(torch.tensor([len(row_BD)], device=row_BD.device)).tolist()
+    padding = row_BD.new_zeros((max(counts) - len(row_BD), *row_BD.shape[1:]))
+    parts = gather(torch.cat([row_BD, padding])).split(max(counts)) if max(counts) else ()
+    return torch.cat([row_BD[:0], *(part[:count] for part, count in zip(parts, counts, strict=False))])
 
 
 def sum_over_workers(value: Tensor) -> Tensor:

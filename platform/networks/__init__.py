@@ -32,18 +32,25 @@ class Recipe(Protocol):
         """The network with fresh weights only: a saved encoder is loaded into it, so nothing is downloaded.
 
         A recipe with pretrained weights to offer has `build_pretrained() -> tuple[nn.Module, str]` besides: the
-        network to start training from, and which weights it has.
+        network to start training from, and which weights it has; that network has `pretrained_part() -> nn.Module`,
+        what of it the weights fill. A recipe whose embeddings are not of unit length has its own `margin`.
         """
 
 
 def recipes() -> dict[str, type[Any]]:
     """Every recipe by its name. Imported here, not at the top: a network may pull in a large library."""
+    from visnet.platform.networks.histogram import Histogram
+    from visnet.platform.networks.mildnet import MILDNet
     from visnet.platform.networks.pixels import Pixels
+    from visnet.platform.networks.texture import Texture
     from visnet.platform.networks.tiny import VisNetTiny
+    from visnet.platform.networks.trunk import Trunk
     from visnet.platform.networks.visnet import VisNet
     from visnet.platform.networks.visnet_vgg16 import VisNetVGG16
 
-    return {recipe.name: recipe for recipe in (VisNetTiny, VisNet, VisNetVGG16, Pixels)}
+    return {
+        recipe.name: recipe for recipe in (VisNetTiny, VisNet, VisNetVGG16, MILDNet, Trunk, Histogram, Texture, Pixels)
+    }
 
 
 def make_recipe(name: str, **overrides: Any) -> Recipe:

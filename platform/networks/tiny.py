@@ -35,6 +35,8 @@ class VisNetTiny:
     """Channels of the trunk's first layer; the others are multiples of it."""
     dimension: int = 128
     """Length of the embedding."""
+    shallow: bool = True
+    """False: the deep path alone, to see what the shallow ones add."""
 
     def __post_init__(self) -> None:
         if not 28 <= self.image_size <= 64:
@@ -45,13 +47,13 @@ class VisNetTiny:
         return Preprocessing(resize=self.image_size, crop=self.image_size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def build(self) -> nn.Module:
-        return TinyNetwork(width=self.width, dimension=self.dimension)
+        return TinyNetwork(width=self.width, dimension=self.dimension, shallow=self.shallow)
 
 
 class TinyNetwork(nn.Module):
     """`image_BCHW` -> `embedding_BD`, float32, unit length."""
 
-    def __init__(self, *, width: int, dimension: int) -> None:
+    def __init__(self, *, width: int, dimension: int, shallow: bool = True) -> None:
         super().__init__()
         self.deep = nn.Sequential(
             _convolution(3, width, stride=2),
@@ -62,16 +64,17 @@ class TinyNetwork(nn.Module):
             nn.AdaptiveAvgPool2d(GRID),
             nn.Flatten(),
         )
-        self.shallow_half = _shallow_path(shrink=2, width=width)
-        self.shallow_quarter = _shallow_path(shrink=4, width=width)
-        fused_channels = 4 * width + width + width
+        self.shallow_half = _shallow_path(shrink=2, width=width) if shallow else None
+        self.shallow_quarter = _shallow_path(shrink=4, width=width) if shallow else None
+        fused_channels = 4 * width + (width + width if shallow else 0)
         self.fusion = nn.Sequential(
             nn.Linear(fused_channels * GRID * GRID, dimension, bias=False),
             nn.BatchNorm1d(dimension, affine=False),
         )
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        paths = [self.deep(image_BCHW), self.shallow_half(image_BCHW), self.shallow_quarter(image_BCHW)]
+        present = (path for path in (self.deep, self.shallow_half, self.shallow_quarter) if path is not None)
+        paths = [path(image_BCHW) for path in present]
         embedding_BD: Tensor = self.fusion(torch.cat(paths, dim=1))
         return nn.functional.normalize(embedding_BD.float(), dim=1)
 

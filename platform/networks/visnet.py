@@ -47,7 +47,8 @@ class VisNet:
     dimension: int = 256
     """Length of the embedding."""
     shallow_channels: int = 48
-    """Channels each shallow path ends with; at 224 pixels each gives 7 x 7 times as many features."""
+    """Channels each shallow path ends with; at 224 pixels each gives 7 x 7 times as many features. 0: no shallow
+    paths, the deep one alone."""
     pretrained: bool = True
     """Whether training starts from ImageNet weights; loading a saved encoder never downloads any."""
 
@@ -59,9 +60,9 @@ class VisNet:
             raise ValueError(f"expected image_size to be a multiple of 32, got {self.image_size}")
         if self.resize < self.image_size:
             raise ValueError(f"expected resize >= image_size, got resize={self.resize}, image_size={self.image_size}")
-        for field in ("dimension", "shallow_channels"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"expected {field} >= 1, got {getattr(self, field)}")
+        for field, least in (("dimension", 1), ("shallow_channels", 0)):
+            if getattr(self, field) < least:
+                raise ValueError(f"expected {field} >= {least}, got {getattr(self, field)}")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -147,10 +148,10 @@ class VisNetNetwork(nn.Module):
     def __init__(self, trunk: Lite0Trunk | TorchvisionTrunk, *, image_size: int, dimension: int, shallow_channels: int):
         super().__init__()
         self.trunk = trunk
-        self.shallow = nn.ModuleList(ShallowPath(shrink=shrink, channels=shallow_channels) for shrink in (4, 8))
-        deep_widths = _tap_widths(trunk)
-        shallow_width = shallow_channels * (image_size // 32) ** 2
-        widths = [*deep_widths, shallow_width, shallow_width]
+        shrinks = (4, 8) if shallow_channels else ()
+        self.shallow = nn.ModuleList(ShallowPath(shrink=shrink, channels=shallow_channels) for shrink in shrinks)
+        deep_widths = tap_widths(trunk)
+        widths = [*deep_widths, *(shallow_channels * (image_size // 32) ** 2 for _ in shrinks)]
         self.scales = nn.ModuleList(nn.RMSNorm(width, eps=1e-6) for width in widths)
         for scale in self.scales[len(deep_widths) :]:
             nn.init.constant_(cast(nn.RMSNorm, scale).weight, SHALLOW_START)
@@ -164,6 +165,10 @@ class VisNetNetwork(nn.Module):
         fused_BD = self.norm(self.fusion(torch.cat(scaled_BF, dim=1)))
         return nn.functional.normalize(fused_BD.float(), dim=1)
 
+    def pretrained_part(self) -> nn.Module:
+        """What pretrained weights fill."""
+        return self.trunk
+
     def deep_parts(self, image_BCHW: Tensor) -> list[Tensor]:
         """The trunk's taps, each averaged over the image: what the object is. Also the deep similarity scorer."""
         return [tap_BCHW.mean(dim=(2, 3)) for tap_BCHW in self.trunk(image_BCHW)]
@@ -174,7 +179,8 @@ class VisNetNetwork(nn.Module):
 
 
 @torch.no_grad()
-def _tap_widths(trunk: nn.Module) -> list[int]:
+def tap_widths(trunk: nn.Module) -> list[int]:
+    """The channels of each of a trunk's feature maps."""
     trunk.eval()  # a black image must not move the batch statistics
     widths = [int(tap_BCHW.shape[1]) for tap_BCHW in trunk(torch.zeros(1, 3, 64, 64))]
     trunk.train()

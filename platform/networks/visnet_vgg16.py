@@ -17,7 +17,7 @@ models/visnet/train.prototxt. Where this differs from theirs:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class VisNetVGG16:
 
     name: ClassVar[str] = "visnet-vgg16"
 
+    normalisation: Literal["soft", "l2"] = "soft"
+    """Of the embedding: the paper's, or to unit length."""
     dropout: float = 0.4
     """Share of fc6 and fc7 dropped in training, 0 to below 1."""
     pretrained: bool = True
@@ -45,10 +47,17 @@ class VisNetVGG16:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"expected dropout in 0..1, less than 1, got {self.dropout}")
+        if self.normalisation not in ("soft", "l2"):
+            raise ValueError(f"expected normalisation to be soft or l2, got {self.normalisation!r}")
 
     @property
     def dimension(self) -> int:
         return 4096
+
+    @property
+    def margin(self) -> float:
+        """Of the triplet hinge: the paper's, whose scale is its normalisation's; else what suits unit vectors."""
+        return 0.0009 if self.normalisation == "soft" else 0.2
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -56,7 +65,7 @@ class VisNetVGG16:
 
     def build(self) -> VisNetVGG16Network:
         """The network with fresh weights: no download, for loading a saved encoder into."""
-        return VisNetVGG16Network(dimension=self.dimension, dropout=self.dropout)
+        return VisNetVGG16Network(dimension=self.dimension, dropout=self.dropout, normalisation=self.normalisation)
 
     def build_pretrained(self) -> tuple[VisNetVGG16Network, str]:
         """The network to start training from, and which weights its VGG16 has (see `load_pretrained`)."""
@@ -115,10 +124,11 @@ class ShallowPath(nn.Sequential):
 
 
 class VisNetVGG16Network(nn.Module):
-    """`image_BCHW` of 224 x 224 -> `embedding_BD`, float32, of a length just below 1."""
+    """`image_BCHW` of 224 x 224 -> `embedding_BD`, float32, of a length just below 1, or of length 1 ("l2")."""
 
-    def __init__(self, *, dimension: int, dropout: float) -> None:
+    def __init__(self, *, dimension: int, dropout: float, normalisation: str = "soft") -> None:
         super().__init__()
+        self.normalisation = normalisation
         self.deep = DeepPath(dropout=dropout)
         self.shallow_a = ShallowPath(shrink=4, pool=nn.MaxPool2d(7, stride=4, padding=3, ceil_mode=True))
         self.shallow_b = ShallowPath(shrink=8, pool=nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True))
@@ -128,7 +138,14 @@ class VisNetVGG16Network(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         deep_BF = soft_normalize(self.deep(image_BCHW))
         shallow_BF = soft_normalize(self.shallow(image_BCHW))
-        return soft_normalize(self.embedding(torch.cat([shallow_BF, deep_BF], dim=1)))
+        embedding_BD = self.embedding(torch.cat([shallow_BF, deep_BF], dim=1))
+        if self.normalisation == "l2":
+            return nn.functional.normalize(embedding_BD.float(), dim=1)
+        return soft_normalize(embedding_BD)
+
+    def pretrained_part(self) -> nn.Module:
+        """What pretrained weights fill."""
+        return self.deep.vgg16
 
     def shallow(self, image_BCHW: Tensor) -> Tensor:
         """Both shallow paths, flattened side by side: (B, 4800)."""

@@ -67,6 +67,6 @@ def test_unknown_recipes_and_settings_are_named() -> None:
     with pytest.raises(ValueError, match=r"unknown recipe 'giant': expected one of visnet-tiny"):
         make_recipe("giant")
     with pytest.raises(
-        ValueError, match=r"recipe 'visnet-tiny' has no setting depth: it has dimension, image_size, width"
+        ValueError, match=r"recipe 'visnet-tiny' has no setting depth: it has dimension, image_size, shallow, width"
     ):
         make_recipe("visnet-tiny", depth=3)

@@ -139,7 +139,7 @@ def test_description_rebuilds_the_recipe() -> None:
         ({"image_size": 0}, "multiple of 32, got 0"),
         ({"image_size": 288}, "resize=256, image_size=288"),
         ({"dimension": 0}, "dimension >= 1, got 0"),
-        ({"shallow_channels": 0}, "shallow_channels >= 1, got 0"),
+        ({"shallow_channels": -1}, "shallow_channels >= 0, got -1"),
     ],
 )
 def test_settings_that_can_not_be_are_refused(setting: dict[str, object], message: str) -> None:

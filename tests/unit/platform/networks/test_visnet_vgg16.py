@@ -100,6 +100,7 @@ def test_settings() -> None:
     assert (recipe.preprocessing.resize, recipe.preprocessing.crop) == (256, 224)
     assert json.loads(json.dumps(describe_recipe(recipe))) == {
         "name": "visnet-vgg16",
+        "normalisation": "soft",
         "dropout": 0.4,
         "pretrained": True,
     }
