@@ -27,10 +27,10 @@ from visnet.platform.imaging import Box
 from visnet.platform.partition import product_hash
 from visnet.platform.triplets import triplet_paths
 from visnet.platform.views import wild_views
+from visnet.train.evaluation.protocol import recall_of
 from visnet.train.examples import Examples, HoldOut, photo_source, shop_source
 from visnet.train.gather import gather_uneven, world
 from visnet.train.pictures import Picture, Source
-from visnet.train.protocol import recall_of
 
 # Q queries, N pictures searched, D embedding
 

@@ -5,7 +5,7 @@ picture oscillate? Contrast is first divided by the local contrast, so that a fi
 and light and shade do not count at all. For each cell of a coarse grid the energies become shares of a whole, to which
 plainness belongs as a share of its own: a plain shirt is near another plain shirt, not near nothing. Stripes put their
 share into one direction, checks into two, dots and prints into all. The square root of the shares makes the inner
-product of two embeddings the mean Bhattacharyya coefficient of their cells. Some 3 ms for an image of 224 pixels on
+product of two embeddings the mean Bhattacharyya coefficient of their cells. Some 4 ms for an image of 224 pixels on
 one core.
 
 Source: Manjunath and Ma, "Texture Features for Browsing and Retrieval of Image Data" (1996), whose filters these are

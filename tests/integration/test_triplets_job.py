@@ -15,8 +15,8 @@ from visnet.platform.imaging import encode_png
 from visnet.platform.settings import TripletSettings
 from visnet.platform.store import Store
 from visnet.platform.triplets import read_triplets, triplet_paths
-from visnet.train.triplet_runner import InProcess
-from visnet.train.triplets import make_triplets, plan
+from visnet.train.triplets.generate import make_triplets, plan
+from visnet.train.triplets.runner import InProcess
 
 pytestmark = [
     pytest.mark.integration,
@@ -25,7 +25,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240
-COMMAND = "from visnet.train.triplets_cli import triplets; triplets()"
+COMMAND = "from visnet.train.triplets.cli import triplets; triplets()"
 CLUSTER_FILE = "metadata: {visnet: {triplets: {image_size: 32, reference_size: 400}}}"
 
 
