@@ -73,6 +73,8 @@ def plan_examples(
     """
     if (kind == "triplets") != (triplets is not None) and kind is not None:
         raise CatalogError("to learn from triplets, name their table with --triplets; with it, no other --examples")
+    if triplets and (split or where):
+        raise CatalogError("a triplet table says by itself what is learned from: leave out --split and --where")
     filters = [where] if where else []
     kind = kind or ("triplets" if triplets else "photos" if catalog.manifest.photos else None)
     if split is not None and ("split" in catalog.manifest.attributes or kind != "photos"):

@@ -71,6 +71,27 @@ def test_the_loss_falls(loss: Loss) -> None:
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
+def test_the_loss_falls_on_triplets_that_bring_their_own_negatives() -> None:
+    def triplets(epoch: int) -> Iterator[Batch]:
+        for number in range(3):
+            numbers = torch.arange(16) + 16 * number
+            shop = pictures(32, seed=number)  # the same few products in every epoch
+            yield Batch(
+                anchor_BCHW=shop[:16],
+                positive_BCHW=shop[:16],
+                product_B=numbers,
+                category_B=numbers % 2,
+                negative_MCHW=shop[16:],
+                negative_product_M=numbers + 1_000,
+                negative_category_M=numbers % 2,
+            )
+
+    settings = dataclasses.replace(SETTINGS, steps=60, checkpoint_every_steps=6)
+    state, _ = run(settings, batches=triplets, loss=TripletHinge(negatives="own"))
+    wrong = [entry["wrong_share"] for entry in state.history]
+    assert np.mean(wrong[-3:]) < 0.5 * np.mean(wrong[:3])
+
+
 def test_checkpoints_come_on_time_and_at_the_end() -> None:
     state, checkpoints = run(dataclasses.replace(SETTINGS, steps=10))
     assert checkpoints == [4, 8, 10]

@@ -101,6 +101,7 @@ def store_with_photos(store: Store, picture: Callable[..., bytes]) -> Store:
         ([], "--split"),
         (["--split", "val"], "it has: train"),
         (["--split", "train", "--examples", "photos", "--triplets", "t"], "no other --examples"),
+        (["--split", "train", "--triplets", "t"], "leave out --split and --where"),
         (["--split", "train", "--where", "brand=x", "--examples", "views"], "no column 'brand'"),
         (["--set", "margin"], "NAME=VALUE"),
         (["--set", "margin=[1"], "no YAML value"),
