@@ -21,7 +21,8 @@ import click
 from visnet.platform.cluster import Connection, session
 from visnet.platform.errors import SettingsError, VisnetError
 from visnet.platform.logs import log_to_stderr
-from visnet.platform.settings import Settings, find_cluster_file, load_settings
+from visnet.platform.settings import Settings
+from visnet.platform.settings_file import find_cluster_file, load_settings
 from visnet.platform.store import Store
 
 LOGICAL_CPUS_PER_CORE = 4

@@ -10,7 +10,7 @@ import yaml
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, cluster_options, shared_options, where_option
 from visnet.platform.networks import make_recipe
-from visnet.platform.settings import revised
+from visnet.platform.settings_file import revised
 
 
 def _assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

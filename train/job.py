@@ -141,6 +141,8 @@ class _Run:
             result = trainer.fit()
         except Exception as error:  # Ray wraps what the workers raised in types of its own
             raise VisnetError(f"the training failed: {_root_cause(error)}") from error
+        if result.return_value is not None:
+            raise VisnetError(f"the training was given up: {result.return_value}")
         with result.checkpoint.as_directory() as folder:
             return State.load(folder), time.monotonic() - started
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from visnet.platform.catalog import open_catalog
 from visnet.platform.encoder import Encoder, load_encoder
+from visnet.platform.errors import VisnetError
 from visnet.platform.logs import log_to_stderr
 from visnet.platform.networks import Recipe, make_recipe
 from visnet.platform.settings import TrainSettings
@@ -32,12 +33,16 @@ logger = logging.getLogger(__name__)
 DEFAULT_MARGIN = 0.2
 
 
-def train_worker(config: dict[str, Any]) -> None:
+def train_worker(config: dict[str, Any]) -> str | None:
     """One worker's whole life: from the last checkpoint, or the start, to the end.
 
     Args:
         config: as `job.py` makes it: settings, store, catalog, recipe, base (an encoder's id or None), key,
             validation (a plan or None) and triplets (whether every anchor brings its negative).
+
+    Returns:
+        Why the training was given up, such as a collapse: all workers see it at the same step and a restart would see
+        it again, so it is no failure that Ray Train should retry. None where it went to its end.
     """
     import ray.train.torch
 
@@ -83,9 +88,14 @@ def train_worker(config: dict[str, Any]) -> None:
         scalars=write,
     )
     loss = make_loss(settings, encoder.recipe, triplets=config["triplets"])
-    Loop(encoder, loss, settings, around, state).run()
-    if scalars:
-        scalars.close()
+    try:
+        Loop(encoder, loss, settings, around, state).run()
+    except VisnetError as error:
+        return str(error)
+    finally:
+        if scalars:
+            scalars.close()
+    return None
 
 
 def make_loss(settings: TrainSettings, recipe: Recipe, *, triplets: bool) -> Loss:

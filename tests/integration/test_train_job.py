@@ -158,6 +158,16 @@ def test_workers_that_leave_no_cpu_for_the_data_are_refused(cluster: LocalCluste
     assert "lower train.workers" in output
 
 
+def test_a_training_that_can_not_succeed_is_given_up_at_once(cluster: LocalCluster, shop: Store) -> None:
+    hopeless = ("--learning-rate", "1e30", "--set", "warmup_steps=0", "--seed", "3")
+    running = train(cluster, shop, "--catalog", "shop", *hopeless)
+    output, _ = running.communicate(timeout=TIMEOUT_S)
+    assert running.returncode == 1
+    assert "given up: " in output, output
+    assert "lower train.learning_rate" in output or "Lower train.learning_rate" in output
+    assert output.count("Started training worker group") == 1  # no restart
+
+
 def test_an_elastic_training_starts_with_what_there_is_and_grows_with_the_cluster(shop: Store) -> None:
     """GPUs are pretended: two nodes with one each, the second coming while training runs."""
     with LocalCluster(num_cpus=3, num_gpus=1, object_store_bytes=200 * 2**20) as small:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from visnet.platform import settings as settings_module
-from visnet.platform.settings import Settings, load_settings
+from visnet.platform.settings import Settings
+from visnet.platform.settings_file import load_settings
 
 ROOT = Path(settings_module.__file__).resolve().parent.parent
 FILE = ROOT / "cluster.yaml"

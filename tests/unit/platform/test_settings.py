@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from visnet.platform.errors import SettingsError
-from visnet.platform.settings import Settings, find_cluster_file, load_settings, parse_settings
+from visnet.platform.settings import Settings
+from visnet.platform.settings_file import find_cluster_file, load_settings, parse_settings
 
 
 def write(path: Path, text: str) -> Path:

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from visnet.platform.catalog import write_catalog
 from visnet.platform.errors import SettingsError, VisnetError
 from visnet.platform.networks import make_recipe
-from visnet.platform.settings import TrainSettings, revised
+from visnet.platform.settings import TrainSettings
+from visnet.platform.settings_file import revised
 from visnet.platform.store import Store
 from visnet.train.cli import train
 from visnet.train.job import backend, refuse_hang, scaling
