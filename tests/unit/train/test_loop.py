@@ -174,6 +174,31 @@ def test_a_collapse_ends_the_training_with_an_alarm(loss: Loss, sign: str) -> No
     assert "learning_rate" in str(raised.value)
 
 
+class WithoutNormalisation(nn.Module):
+    """Two dense layers, and nothing that keeps the pictures' embeddings apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64), nn.ReLU(), nn.Linear(64, 8))
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        return nn.functional.normalize(self.layers(image_BCHW), dim=1)
+
+
+def test_hardest_negatives_alone_from_scratch_are_the_known_way_into_a_collapse() -> None:
+    def fresh() -> Encoder:
+        torch.manual_seed(0)
+        return Encoder(make_recipe("visnet-tiny"), WithoutNormalisation())
+
+    settings = dataclasses.replace(FAST, steps=300, checkpoint_every_steps=10, learning_rate=3e-3)
+    spreads: list[float] = []
+    run(settings, made=fresh(), scalars=lambda _step, values: spreads.append(values["train/spread"]))
+    assert spreads[-1] > 0.1  # with all negatives the same network trains
+
+    with pytest.raises(CollapsedError, match="less hard negatives"):
+        run(settings, made=fresh(), loss=TripletHinge(negatives="hardest"))
+
+
 def test_a_collapse_only_warns_if_told_so(caplog: pytest.LogCaptureFixture) -> None:
     settings = dataclasses.replace(FAST, collapse_after=0, steps=4)
     state, _ = run(settings, made=collapsing())
