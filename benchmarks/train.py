@@ -70,7 +70,8 @@ def main() -> None:
     hardware = f"{machine(options.device)}, {options.threads} threads"
     lines = [line for recipe in options.recipe for line in steps(recipe, options)]
     given = {"machine": hardware, "size": options.size, "batch_size": options.batch_size}
-    report(f"a training step, batch {options.batch_size}; {hardware}", STEP_COLUMNS, lines, benchmark="train", **given)
+    columns = {key: heading for key, heading in STEP_COLUMNS.items() if key != "to_peak" or options.peak_tflops}
+    report(f"a training step, batch {options.batch_size}; {hardware}", columns, lines, benchmark="train", **given)
     if options.job:
         jobs = [job_against_bare(workers, options) for workers in options.workers]
         title = f"the Ray Train job against a bare loop, visnet-tiny, batch {options.job_batch_size}; {hardware}"
@@ -102,7 +103,7 @@ def steps(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             "images_per_s": options.batch_size / taken,
             "to_plain": first / taken,
             "tflops": tflop / taken,
-            "to_peak": tflop / taken / options.peak_tflops if options.peak_tflops else float("nan"),
+            **({"to_peak": tflop / taken / options.peak_tflops} if options.peak_tflops else {}),
         }
         for (precision, channels_last, compile), taken in zip(settings, seconds.values(), strict=True)
     ]
@@ -236,6 +237,7 @@ def job_rate(workers: int, options: argparse.Namespace) -> float:
     from visnet.train.examples import plan_examples
     from visnet.train.job import train_encoder
 
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
     every = options.job_steps // 5
     settings = TrainSettings(
         recipe="visnet-tiny",
