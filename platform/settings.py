@@ -82,9 +82,10 @@ class TrainSettings:
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: mixed precision (autocast); weights, normalisation and loss stay float32."""
     channels_last: bool = False
-    """Memory layout of the convolutions: faster on most hardware, see docs/results.md."""
+    """Memory layout of the convolutions: 1.6 times faster on two CPU cores (benchmarks/train.py)."""
     compile: bool = False
-    """torch.compile; pays on long runs only, and needs a C++ compiler on CPUs."""
+    """torch.compile: minutes at the start, and a C++ compiler on CPUs; on two cores slower than without where bfloat16
+    and channels-last are on (benchmarks/train.py)."""
     checkpoint_every_steps: AtLeastOne = 200
     """At most this many steps are lost with a worker."""
     validation_share: Annotated[Number, Ge(0), Lt(1)] = 0.05

@@ -8,12 +8,10 @@ triplets   the rows of a triplet table: anchor, positive and negative
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pyarrow.compute as pc
 
 from visnet.platform.catalog import Catalog
 from visnet.platform.errors import CatalogError
@@ -158,17 +156,3 @@ def shop_source(catalog: Catalog) -> Source:
 def photo_source(catalog: Catalog) -> Source:
     """The street photos' files."""
     return Source(catalog.store, catalog.photo_paths())
-
-
-def expression(catalog: Catalog, filters: tuple[tuple[str, str], ...]) -> pc.Expression | None:
-    """The filters as an Arrow expression; None for none."""
-    found = None
-    for column, value in filters:
-        equal = pc.field(column) == catalog.typed(column, value)
-        found = equal if found is None else found & equal
-    return found
-
-
-def as_dict(examples: Examples) -> dict[str, object]:
-    """JSON-ready, for a training's key."""
-    return dataclasses.asdict(examples)

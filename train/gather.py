@@ -34,13 +34,15 @@ def gather_with_gradient(embedding_BD: Tensor) -> Tensor:
 
 
 def gather_uneven(row_BD: Tensor) -> Tensor:
-    """As `gather`, where the workers may bring different numbers of rows."""
+    """As `gather`, where the workers may bring different numbers of rows, and on the CPU even over nccl."""
     if not _distributed():
         return row_BD
-    counts = gather(torch.tensor([len(row_BD)], device=row_BD.device)).tolist()
-    padding = row_BD.new_zeros((max(counts) - len(row_BD), *row_BD.shape[1:]))
-    parts = gather(torch.cat([row_BD, padding])).split(max(counts)) if max(counts) else ()
-    return torch.cat([row_BD[:0], *(part[:count] for part, count in zip(parts, counts, strict=False))])
+    sent_BD = row_BD.cuda() if dist.get_backend() == "nccl" else row_BD  # nccl carries nothing else
+    counts = gather(torch.tensor([len(sent_BD)], device=sent_BD.device)).tolist()
+    padding = sent_BD.new_zeros((max(counts) - len(sent_BD), *sent_BD.shape[1:]))
+    parts = gather(torch.cat([sent_BD, padding])).split(max(counts)) if max(counts) else ()
+    kept = [part[:count] for part, count in zip(parts, counts, strict=False)]
+    return torch.cat([sent_BD[:0], *kept]).to(row_BD.device)
 
 
 def sum_over_workers(value: Tensor) -> Tensor:

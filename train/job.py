@@ -45,6 +45,9 @@ def train_encoder(
     Raises:
         VisnetError: the training failed; the text says why.
     """
+    first, last = settings.mine_ranks
+    if first >= last:
+        raise VisnetError(f"train.mine_ranks: expected [first, last) with first < last, got {[first, last]}")
     recipe = _recipe(store, settings, base)
     decisive = {k: v for k, v in dataclasses.asdict(settings).items() if k not in PLACE}
     training = {

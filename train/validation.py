@@ -96,9 +96,15 @@ def plan_validation(catalog: Catalog, examples: Examples, hold_out: HoldOut, *, 
 
 
 class Validation:
-    """A worker's share of a plan, decoded."""
+    """A worker's share of a plan, decoded.
 
-    def __init__(self, catalog: Catalog, plan: ValidationPlan, encoder: Encoder, *, seed: int) -> None:
+    Args:
+        seed: of synthetic views.
+        k: a depth to report besides the usual ones.
+    """
+
+    def __init__(self, catalog: Catalog, plan: ValidationPlan, encoder: Encoder, *, seed: int, k: int = 1) -> None:
+        self._ks = sorted({*KS, k})
         self._encoder = encoder
         rank, workers = world()
         queries, asked = _decode(catalog, plan.queries[rank::workers], encoder)
@@ -122,7 +128,7 @@ class Validation:
             }
         )
         wanted = [item.product_id for item in self._asked]
-        recalls = recall_of(query_QD, wanted, gallery_ND[order_N], rows, KS)
+        recalls = recall_of(query_QD, wanted, gallery_ND[order_N], rows, self._ks)
         return {f"recall_at_{k}": recall for k, recall in recalls.items()}
 
     def _embedded(self, pixel_BHWC: np.ndarray) -> np.ndarray:

@@ -53,6 +53,8 @@ def train_worker(config: dict[str, Any]) -> str | None:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = _device(settings)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     state = _restored()
     state.worlds.append([state.step, workers])
     encoder = Encoder(make_recipe(**config["recipe"]), device=str(device))
@@ -140,7 +142,9 @@ def _validation(config: dict[str, Any], encoder: Encoder, store: Store, settings
     if config["validation"] is None:
         return None
     catalog = open_catalog(store, *config["catalog"])
-    return Validation(catalog, ValidationPlan.of(config["validation"]), encoder, seed=settings.seed)
+    return Validation(
+        catalog, ValidationPlan.of(config["validation"]), encoder, seed=settings.seed, k=settings.validation_k
+    )
 
 
 def _hard_negatives(encoder: Encoder, settings: TrainSettings) -> HardNegatives:

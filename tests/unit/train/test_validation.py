@@ -94,6 +94,7 @@ def test_views_ask_by_synthetic_photos_of_held_out_products(store: Store, pictur
     validation = Validation(catalog, plan, pixels(), seed=0)
     assert validation() == validation()  # the same views each time
     assert validation()["recall_at_20"] < 1
+    assert "recall_at_3" in Validation(catalog, plan, pixels(), seed=0, k=3)()
 
 
 def test_pictures_ask_for_the_others_of_their_product(store: Store, picture: Picture) -> None:
