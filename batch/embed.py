@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from visnet.platform.catalog import Catalog
+from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory, vector_array
 from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder
 from visnet.platform.errors import ImageError, StoreError
 from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Preprocessing, content_hash
-from visnet.platform.index import EmbeddingsManifest, embeddings_directory, vector_array
 from visnet.platform.manifest import has_manifest, read_manifest, write_manifest
 from visnet.platform.networks import make_recipe
 from visnet.platform.progress import progress

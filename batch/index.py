@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visnet.platform.catalog import Catalog, open_catalog
+from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.errors import StoreError
-from visnet.platform.index import EmbeddingsManifest, IndexManifest, catalog_rows, embeddings_directory, write_shard
+from visnet.platform.index import IndexManifest, catalog_rows, write_shard
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
 from visnet.platform.progress import progress
 from visnet.platform.settings import IndexSettings
@@ -41,7 +42,7 @@ def build_index(
     task = ray.remote(num_cpus=1)(build_shard)
     pending = {task.remote(*arguments, shard, settings.shards): shard for shard in range(settings.shards)}
     counts: dict[int, tuple[int, int]] = {}
-    with progress("indexing", total=embeddings.embedded, unit="images") as bar:
+    with progress("indexing", total=embeddings.rows, unit="images") as bar:
         while pending:
             done, _ = ray.wait(list(pending))
             shard = pending.pop(done[0])
@@ -49,8 +50,8 @@ def build_index(
             bar.update(counts[shard][0])
     seconds = time.monotonic() - started
     shard_rows = [counts[shard][0] for shard in range(settings.shards)]
-    if sum(shard_rows) != embeddings.embedded:
-        raise StoreError(f"{embeddings.embedded} images were embedded, but {sum(shard_rows)} rows were indexed")
+    if sum(shard_rows) != embeddings.rows:
+        raise StoreError(f"{embeddings.rows} images were embedded, but {sum(shard_rows)} rows were indexed")
     manifest = IndexManifest(
         index=index,
         encoder=encoder,

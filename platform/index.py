@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visnet.platform.catalog import IMAGE_FIELDS
+from visnet.platform.embeddings import vector_matrix
 from visnet.platform.errors import DigestMismatchError, NotFoundError, StoreError
 from visnet.platform.manifest import Manifest, finished, read_manifest
 from visnet.platform.partition import shard_of
@@ -27,23 +28,6 @@ from visnet.platform.store import Store
 # N rows, D embedding
 
 LOCATION_FIELDS = ("catalog_part", "catalog_row")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingsManifest(Manifest):
-    """The vectors of one encoder over one catalogue version, and what became of every row."""
-
-    encoder: str
-    encoder_digest: str
-    dimension: int
-    catalog: str
-    catalog_version: str
-    parts: list[str]
-    images: int
-    """Rows of the catalogue; equal to `embedded` + `quarantined`."""
-    embedded: int
-    quarantined: int
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +51,6 @@ class IndexManifest(Manifest):
     @property
     def shards(self) -> int:
         return len(self.shard_rows)
-
-
-def embeddings_directory(encoder: str, catalog: str, version: str) -> str:
-    return f"embeddings/{encoder}/{catalog}-{version}"
 
 
 def shard_directory(index: str, shard: int) -> str:
@@ -98,7 +78,7 @@ def write_shard(
     taken = embeddings.select(["content_hash", "vector"]).take(rows["embedding_row"]).combine_chunks()
     rows = rows.drop_columns(["embedding_row"]).append_column("content_hash", taken["content_hash"])
     directory = shard_directory(index, shard)
-    store.write(f"{directory}/vectors.npy", _npy(_to_matrix(taken["vector"])))
+    store.write(f"{directory}/vectors.npy", _npy(vector_matrix(taken["vector"])))
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, rows.schema) as writer:
         writer.write_table(rows.combine_chunks())
@@ -163,18 +143,6 @@ def load_shard(
     if vectors.shape[1:] != (manifest.dimension,):
         raise StoreError(f"{directory} has vectors {vectors.shape}, its manifest says dimension {manifest.dimension}")
     return Shard(vectors, rows, device=device)
-
-
-def vector_array(vector_ND: np.ndarray) -> pa.FixedSizeListArray:
-    """Vectors as the Arrow column they are stored in: fixed-size list of float16."""
-    values = pa.array(np.ascontiguousarray(vector_ND, dtype=np.float16).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(values, vector_ND.shape[1])
-
-
-def _to_matrix(column: pa.ChunkedArray) -> np.ndarray:
-    array = column.combine_chunks()
-    matrix: np.ndarray = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
-    return matrix
 
 
 def _npy(array: np.ndarray) -> bytes:

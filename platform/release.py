@@ -10,9 +10,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.encoder import encoder_manifest
 from visnet.platform.errors import GateError, NotFoundError
-from visnet.platform.index import EmbeddingsManifest, embeddings_directory, read_index
+from visnet.platform.index import read_index
 from visnet.platform.manifest import Manifest, digest_of, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.recommendations import RecommendationsManifest
 from visnet.platform.store import Store

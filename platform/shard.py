@@ -53,11 +53,11 @@ class Shard:
         self.dimension = int(vector_ND.shape[1])
         self.categories = _slices(rows["category"])
         self._vectors = make_vectors(vector_ND, device=device)
-        self._product_N = _codes(rows["product_id"])
-        self._content_N = _codes(rows["content_hash"])
+        self.product_N = _codes(rows["product_id"])
+        self.content_N = _codes(rows["content_hash"])
         self._repeats = {
             kind: len(codes) - len(np.unique(codes)) > 0
-            for kind, codes in (("product", self._product_N), ("content", self._content_N))
+            for kind, codes in (("product", self.product_N), ("content", self.content_N))
         }
         hash_N = np.array([product_hash(product) for product in rows["product_id"].to_pylist()], np.uint64)
         self._by_hash_N = np.argsort(hash_N, kind="stable")
@@ -93,9 +93,9 @@ class Shard:
             raise ValueError(f"expected k >= 1, got {k}")
         spans = self._spans(categories)
         rows_in_reach = sum(stop - start for start, stop in spans)
-        keys = [self._product_N] if self._repeats["product"] else []
+        keys = [self.product_N] if self._repeats["product"] else []
         if collapse_duplicates and self._repeats["content"]:
-            keys.append(self._content_N)
+            keys.append(self.content_N)
         fetch = k
         while True:
             fetch = min(fetch, rows_in_reach)

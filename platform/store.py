@@ -9,10 +9,13 @@ finds the manifest finds everything, and a crash leaves nothing half true.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import fsspec
@@ -67,17 +70,33 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file in one piece: a reader sees the old content or the new, never a part of it."""
-        self.make_directory(name.rpartition("/")[0])
-        if not self.is_local:  # an object store's put is atomic already
-            with self.filesystem.open_output_stream(self.path(name)) as stream:
-                stream.write(data)
+        if self.is_local:
+            with self.writer(name) as file:
+                file.write(data)
             return
-        temporary = f"{self.path(name)}.{uuid.uuid4().hex}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path(name))
+        with self.filesystem.open_output_stream(self.path(name)) as stream:  # an object store's put is atomic already
+            stream.write(data)
+
+    @contextlib.contextmanager
+    def writer(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write piece by piece: it is there, whole, when the block ends, and not at all if that fails.
+
+        It is written beside its place, or on this machine's disk for an object store, so it may exceed the memory.
+        """
+        self.make_directory(name.rpartition("/")[0])
+        beside = self.path(name) if self.is_local else str(Path(tempfile.gettempdir()) / name.rpartition("/")[2])
+        temporary = Path(f"{beside}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if self.is_local:
+                os.replace(temporary, self.path(name))
+            else:
+                _copy(arrow_fs.LocalFileSystem(), str(temporary), self.filesystem, self.path(name))
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def make_directory(self, name: str) -> None:
         self.filesystem.create_dir(self.path(name), recursive=True)
@@ -108,11 +127,13 @@ class Store:
         if not cached.exists():
             cached.parent.mkdir(parents=True, exist_ok=True)
             partial = cached.with_name(f"{cached.name}.{uuid.uuid4().hex}")
-            arrow_fs.copy_files(
-                self.path(name), str(partial), self.filesystem, arrow_fs.LocalFileSystem(), chunk_size=2**22
-            )
+            _copy(self.filesystem, self.path(name), arrow_fs.LocalFileSystem(), str(partial))
             os.replace(partial, cached)
         return cached
+
+
+def _copy(source: arrow_fs.FileSystem, path: str, target: arrow_fs.FileSystem, to: str) -> None:
+    arrow_fs.copy_files(path, to, source, target, chunk_size=2**22)
 
 
 def _open(location: str) -> tuple[arrow_fs.FileSystem, str]:

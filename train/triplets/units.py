@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from visnet.platform.catalog import Catalog
+from visnet.platform.embeddings import vector_array
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import ImageError
 from visnet.platform.imaging import Preprocessing, content_hash
-from visnet.platform.index import vector_array
 from visnet.platform.store import Store
 from visnet.train.examples import shop_source
 from visnet.train.pictures import Picture, Source

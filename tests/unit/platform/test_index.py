@@ -10,6 +10,7 @@ import pytest
 
 from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import Catalog, write_catalog
+from visnet.platform.embeddings import vector_array
 from visnet.platform.errors import DigestMismatchError, StoreError
 from visnet.platform.imaging import content_hash
 from visnet.platform.index import (
@@ -18,7 +19,6 @@ from visnet.platform.index import (
     load_shard,
     read_index,
     shard_directory,
-    vector_array,
     write_shard,
 )
 from visnet.platform.manifest import write_manifest

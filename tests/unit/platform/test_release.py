@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from visnet.platform import release as release_module
+from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.encoder import EncoderManifest
 from visnet.platform.errors import GateError, NotFoundError, StoreError
-from visnet.platform.index import EmbeddingsManifest, IndexManifest, embeddings_directory
+from visnet.platform.index import IndexManifest
 from visnet.platform.manifest import Manifest, write_manifest
 from visnet.platform.recommendations import RecommendationsManifest
 from visnet.platform.release import (
