@@ -31,8 +31,9 @@ def embed(
 ) -> None:
     """Embed a catalogue with Ray Data.
 
-    Images that can't be used go to the quarantine with the reason (quarantine.parquet beside the vectors); all
-    images are accounted for. A pass that finished is not repeated.
+    Only pictures whose bytes this encoder has not seen yet are computed, in whatever catalogue that was. Those that
+    can't be used go to the quarantine with the reason (quarantine.parquet beside the vectors); all are accounted for.
+    A pass that was killed goes on where it was; one that finished is not repeated.
     """
     from visnet.batch.embed import embed as run
 
@@ -49,11 +50,13 @@ def embed(
             "catalog": catalog.reference,
             "images": manifest.images,
             "embedded": manifest.embedded,
+            "vectors_reused": manifest.reused,
             "quarantined": manifest.quarantined,
             "reused": figures["seconds"] == 0,
             **figures,
         },
-        f"{manifest.embedded:,} of {manifest.images:,} images embedded, {manifest.quarantined:,} in quarantine",
+        f"{manifest.images:,} images: {manifest.embedded:,} embedded, {manifest.reused:,} reused, "
+        f"{manifest.quarantined:,} in quarantine",
     )
 
 

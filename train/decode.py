@@ -19,8 +19,8 @@ from visnet.platform.errors import ImageError
 from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Box, Preprocessing
 from visnet.platform.partition import product_hash
+from visnet.platform.pictures import Picture, Source
 from visnet.train.examples import HoldOut, ProductRows, photo_source, shop_source
-from visnet.train.pictures import Picture, Source
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import numpy as np
 from visnet.platform.catalog import Catalog
 from visnet.platform.errors import CatalogError
 from visnet.platform.partition import product_hash
-from visnet.train.pictures import Source
+from visnet.platform.pictures import Source
 
 Kind = Literal["photos", "images", "views", "triplets"]
 SEVERAL = 1.5

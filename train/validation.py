@@ -25,12 +25,12 @@ from visnet.platform.errors import ImageError
 from visnet.platform.fetch import image_bytes
 from visnet.platform.imaging import Box
 from visnet.platform.partition import product_hash
+from visnet.platform.pictures import Picture, Source
 from visnet.platform.triplets import triplet_paths
 from visnet.platform.views import wild_views
 from visnet.train.evaluation.protocol import recall_of
 from visnet.train.examples import Examples, HoldOut, photo_source, shop_source
 from visnet.train.gather import gather_uneven, world
-from visnet.train.pictures import Picture, Source
 
 # Q queries, N pictures searched, D embedding
 

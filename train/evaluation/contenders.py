@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder
+from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder, recipe_of
 from visnet.platform.errors import NotFoundError
 from visnet.platform.evaluation import Subject
 from visnet.platform.networks import make_recipe
@@ -92,7 +92,7 @@ def _pretrained(settings: EvaluateSettings, device: str) -> tuple[Encoder, str]:
 def _untrained(manifest: EncoderManifest, device: str) -> Encoder:
     import torch
 
-    recipe = make_recipe(**{key: value for key, value in manifest.recipe.items() if key != "preprocessing"})
+    recipe = recipe_of(manifest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Encoder(recipe, device=device)

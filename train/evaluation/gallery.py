@@ -11,8 +11,9 @@ import pyarrow as pa
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import CatalogError
+from visnet.platform.pictures import Picture, Source
 from visnet.train.evaluation.plan import Plan, shop_rows
-from visnet.train.pictures import Picture, Source, embed
+from visnet.train.pictures import embed
 
 # N usable gallery pictures, D embedding
 

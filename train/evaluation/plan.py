@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from visnet.platform.catalog import Catalog
 from visnet.platform.errors import CatalogError
 from visnet.platform.manifest import digest_of
+from visnet.platform.pictures import Source
 from visnet.platform.settings import EvaluateSettings
-from visnet.train.pictures import Source
 
 Kind = Literal["photos", "images", "synthetic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

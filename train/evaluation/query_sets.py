@@ -16,10 +16,11 @@ from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import CatalogError
 from visnet.platform.imaging import Box
+from visnet.platform.pictures import Picture, Source
 from visnet.platform.queries import wild_queries
 from visnet.train.evaluation.gallery import Gallery, column
 from visnet.train.evaluation.plan import Plan
-from visnet.train.pictures import Picture, Source, embed
+from visnet.train.pictures import embed
 
 # Q queries, N gallery pictures, D embedding
 

@@ -8,11 +8,11 @@ from html import escape
 
 from visnet.platform.contact_sheet import Row
 from visnet.platform.errors import ImageError
+from visnet.platform.pictures import Picture
 from visnet.train.evaluation.gallery import Gallery
 from visnet.train.evaluation.query_sets import QuerySet
 from visnet.train.evaluation.report_choice import Example
 from visnet.train.evaluation.thumbnails import blank, data_uri, thumbnail_or_blank
-from visnet.train.pictures import Picture
 
 CAPTION = 18
 """Letters of a caption that fit under a picture of the contact sheet."""

@@ -13,9 +13,9 @@ from visnet.platform.contact_sheet import Cell, grid_sheet
 from visnet.platform.errors import ImageError
 from visnet.platform.imaging import cut, decode, encode_png
 from visnet.platform.partition import product_hash
+from visnet.platform.pictures import Picture
 from visnet.platform.triplets import IN_CLASS, OUT_OF_CLASS, STREET
 from visnet.train.examples import photo_source, shop_source
-from visnet.train.pictures import Picture
 
 ROWS = 10
 HEADINGS = ("anchor", "its positive", "in-class negative", "its positive", "out-of-class neg.")

@@ -25,9 +25,9 @@ from visnet.platform.embeddings import vector_array
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import ImageError
 from visnet.platform.imaging import Preprocessing, content_hash
+from visnet.platform.pictures import Picture, Source
 from visnet.platform.store import Store
 from visnet.train.examples import shop_source
-from visnet.train.pictures import Picture, Source
 from visnet.train.triplets.scorers import Scorer, on_grid
 
 # B batch, H height, W width, C channels, D embedding

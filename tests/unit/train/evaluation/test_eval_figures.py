@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from visnet.platform.metrics import cmc
+from visnet.platform.pictures import Source
 from visnet.platform.store import Store
 from visnet.train.evaluation import figures, protocol, report_choice
 from visnet.train.evaluation.figures import find_truth, measure
@@ -14,7 +15,6 @@ from visnet.train.evaluation.gallery import Gallery
 from visnet.train.evaluation.query_sets import QuerySet
 from visnet.train.evaluation.report_choice import hits_of, worst_misses
 from visnet.train.evaluation.triplet_sample import NEGATIVES
-from visnet.train.pictures import Source
 
 PICTURES, PRODUCTS, CATEGORIES, QUERIES, DIMENSION = 80, 30, 3, 50, 5
 KS = (1, 5, 20)

@@ -11,9 +11,10 @@ from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import write_catalog
 from visnet.platform.encoder import Encoder
 from visnet.platform.networks import make_recipe
+from visnet.platform.pictures import Picture, Source
 from visnet.platform.store import Store
 from visnet.train import pictures as pictures_module
-from visnet.train.pictures import Picture, Source, embed
+from visnet.train.pictures import embed
 
 COUNT = 30
 

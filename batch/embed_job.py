@@ -1,0 +1,233 @@
+"""Runs the parts of a catalogue pass: in this process, or on the Ray cluster that it is connected to.
+
+On CPUs an actor reads, decodes and encodes whole units, so that no pixel leaves its process. With GPUs decoding runs
+in CPU tasks of its own, and a unit's uint8 pixels travel to the GPU's actor through the object store.
+
+The pool of actors has one fixed size, the most that is wanted: those for which there is no room wait, which makes an
+autoscaling cluster grow, and the others work meanwhile. (A pool between bounds does not grow on the pinned Ray: its
+issue 59144.) When a node is lost, its actors wait for room again and its units are done elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from visnet.batch.embed_plan import PlanFiles
+from visnet.batch.embed_units import Decoded, UnitDecoder, UnitEncoder
+from visnet.platform.catalog import Catalog
+from visnet.platform.encoder import load_encoder
+from visnet.platform.imaging import Preprocessing
+from visnet.platform.settings import EmbedSettings
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+BLOCKS = 10_000
+"""Pieces of the list of units that Ray handles at most; each costs the driver a few milliseconds."""
+FEW = 24
+"""Jobs that are done in the driver: before Ray has started its workers they are over."""
+AHEAD = 2
+"""Jobs per CPU that are handed to Ray before the first is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a process needs to know to compute units."""
+
+    catalog: Catalog
+    files: PlanFiles
+    encoder: str
+    preprocessing: Preprocessing
+    settings: EmbedSettings
+
+    def decoder(self, *, threads: int = 1, processes: int = 1) -> UnitDecoder:
+        return UnitDecoder(
+            catalog=self.catalog,
+            files=self.files,
+            preprocessing=self.preprocessing,
+            fetching=self.settings.fetch,
+            threads=threads,
+            processes=processes,
+        )
+
+    def encode(self, *, threads: int) -> UnitEncoder:
+        """Sets the process's threads and loads the network, on the GPU if the settings give it one."""
+        import torch
+
+        torch.set_num_threads(threads)
+        cuda = bool(self.settings.gpus_per_actor) and torch.cuda.is_available()
+        if self.settings.gpus_per_actor and not cuda:
+            logger.warning("torch sees no GPU in a process that was given one: encoding runs on the CPU")
+        encoder = load_encoder(self.catalog.store, self.encoder, device="cuda" if cuda else "cpu")
+        bfloat16 = cuda if self.settings.precision == "auto" else self.settings.precision == "bfloat16"
+        return UnitEncoder(self.files, encoder, bfloat16=bfloat16)
+
+
+class Runner(Protocol):
+    """Runs the work and gives its results as they come, in any order."""
+
+    def units(self, work: Work, units: Sequence[int]) -> Iterator[int]:
+        """Compute units; the rows of each."""
+
+    def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+        """Call the function with every job."""
+
+
+class InProcess:
+    """One after the other, here."""
+
+    def units(self, work: Work, units: Sequence[int]) -> Iterator[int]:
+        decode, encode = work.decoder(), work.encode(threads=1)
+        return (encode(decode(unit)) for unit in units)
+
+    def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+        return map(function, jobs)
+
+
+class OnRay:
+    """On the cluster this process is connected to."""
+
+    def units(self, work: Work, units: Sequence[int]) -> Iterator[int]:
+        import ray.data
+
+        table = pa.table({"unit": np.array(units, np.int64)})
+        blocks = np.array_split(np.arange(len(units)), min(len(units), BLOCKS))
+        rows = ray.data.from_arrow([table.slice(block[0], len(block)) for block in blocks])
+        done = self._on_gpus(work, rows) if work.settings.gpus_per_actor else self._on_cpus(work, rows, len(units))
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from batch["rows"].to_pylist()
+
+    def _on_cpus(self, work: Work, rows: Any, units: int) -> Any:
+        actors = min(_processes(work), units)
+        return rows.map_batches(
+            EmbedUnits,
+            fn_constructor_args=(work, actors),
+            **_one_by_one(actors),
+            num_cpus=work.settings.cpus_per_actor,
+        )
+
+    def _on_gpus(self, work: Work, rows: Any) -> Any:
+        if work.files.plan.some_unread:
+            downloaders = _downloaders(work)
+            decoded = rows.map_batches(
+                DecodeUnits, fn_constructor_args=(work, downloaders), **_one_by_one(downloaders), num_cpus=1
+            )
+        else:
+            decoded = rows.map_batches(_DecodeInTask(work), batch_format="pyarrow", batch_size=1)
+        return decoded.map_batches(
+            EncodeUnits,
+            fn_constructor_args=(work,),
+            **_one_by_one(work.settings.actors),
+            num_cpus=work.settings.cpus_per_actor,
+            num_gpus=work.settings.gpus_per_actor,
+        )
+
+    def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+        import ray
+
+        if len(jobs) <= FEW:
+            yield from map(function, jobs)
+            return
+        task = ray.remote(num_cpus=1, max_retries=-1)(_call)
+        shared = ray.put(function)
+        waiting = list(reversed(jobs))
+        running: list[Any] = []
+        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        while waiting or running:
+            while waiting and len(running) < most:
+                running.append(task.remote(shared, waiting.pop()))
+            done, running = ray.wait(running, num_returns=1)
+            yield from ray.get(done)
+
+
+def _call(function: Callable[[J], R], job: J) -> R:
+    return function(job)
+
+
+def _processes(work: Work) -> int:
+    """Actors of a pass on CPUs; where pictures are downloaded, no more than connections that a host may see."""
+    return min(work.settings.actors, _downloaders(work)) if work.files.plan.some_unread else work.settings.actors
+
+
+def _downloaders(work: Work) -> int:
+    import ray
+
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return min(work.settings.fetch.at_once, work.settings.fetch.per_host, cpus)
+
+
+def _one_by_one(actors: int) -> dict[str, Any]:
+    """A unit is a row, so that no batch mixes two."""
+    import ray.data
+
+    return {"batch_format": "pyarrow", "batch_size": 1, "compute": ray.data.ActorPoolStrategy(size=actors)}
+
+
+class EmbedUnits:
+    """Rows that name units -> rows done, on an actor without a GPU."""
+
+    def __init__(self, work: Work, processes: int) -> None:
+        threads = max(1, int(work.settings.cpus_per_actor))
+        self._decode = work.decoder(threads=threads, processes=processes)
+        self._encode = work.encode(threads=threads)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return pa.table({"rows": [self._encode(self._decode(unit)) for unit in batch["unit"].to_pylist()]})
+
+
+class DecodeUnits:
+    """Rows that name units -> rows with their pixels, on an actor."""
+
+    def __init__(self, work: Work, processes: int) -> None:
+        self._decode = work.decoder(processes=processes)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return pa.concat_tables(_packed(self._decode(unit)) for unit in batch["unit"].to_pylist())
+
+
+@dataclass(frozen=True)
+class _DecodeInTask:
+    """The same in a task."""
+
+    work: Work
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return DecodeUnits(self.work, 1)(batch)
+
+
+class EncodeUnits:
+    """Rows with pixels -> rows done, on an actor that holds the network."""
+
+    def __init__(self, work: Work) -> None:
+        self._encode = work.encode(threads=max(1, int(work.settings.cpus_per_actor)))
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return pa.table({"rows": [self._encode(decoded) for decoded in _unpacked(batch)]})
+
+
+def _packed(decoded: Decoded) -> pa.Table:
+    """One row; the pixels are neither copied nor pickled."""
+    pixels = np.ascontiguousarray(decoded.pixel_UHWC)
+    offsets = pa.py_buffer(np.array([0, pixels.nbytes], np.int64))
+    return pa.table(
+        {
+            "meta": pa.array([pickle.dumps(replace(decoded, pixel_UHWC=np.empty((0, *pixels.shape[1:]), np.uint8)))]),
+            "pixels": pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(pixels)]),
+        }
+    )
+
+
+def _unpacked(batch: pa.Table) -> Iterator[Decoded]:
+    for meta, pixels in zip(batch["meta"], batch["pixels"], strict=True):
+        decoded: Decoded = pickle.loads(meta.as_py())
+        shape = (-1, *decoded.pixel_UHWC.shape[1:])
+        yield replace(decoded, pixel_UHWC=np.frombuffer(pixels.as_buffer(), np.uint8).reshape(shape))
