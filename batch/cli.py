@@ -17,6 +17,8 @@ encoder_option = click.option("--encoder", metavar="ID", help="Default: the newe
 @click.option("--actors", type=int, help="Processes that run the network.")
 @click.option("--gpus-per-actor", type=float, help="0 runs on CPUs.")
 @click.option("--batch-size", type=int, help="Images per forward pass.")
+@click.option("--retry-quarantined", is_flag=True, help="Try again what a finished pass left in quarantine.")
+@click.option("--trust-uris/--read-uris", default=None, help="A uri that was read before is the same picture.")
 @cluster_options
 @shared_options
 def embed(
@@ -26,6 +28,8 @@ def embed(
     actors: int | None,
     gpus_per_actor: float | None,
     batch_size: int | None,
+    retry_quarantined: bool,
+    trust_uris: bool | None,
     address: str | None,
     fit: bool,
 ) -> None:
@@ -43,7 +47,8 @@ def embed(
     with invocation.cluster(address):
         settings = invocation.fitted(fit).embed
         chosen = overridden(settings, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
-        manifest, figures = run(store, catalog, encoder, chosen)
+        chosen = overridden(chosen, trust_uris=trust_uris)
+        manifest, figures = run(store, catalog, encoder, chosen, retry=retry_quarantined)
     invocation.report(
         {
             "encoder": encoder,

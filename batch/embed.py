@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from visnet.batch.embed_job import OnRay, Runner, Work
 from visnet.batch.embed_parts import PartAccount, PartWriter, parquet, part_file
-from visnet.batch.embed_plan import PlanFiles, missing_units, open_plan, work_directory
+from visnet.batch.embed_plan import Goal, PlanFiles, missing_units, open_plan
 from visnet.platform.catalog import Catalog
-from visnet.platform.embeddings import QUARANTINE, QUARANTINE_SCHEMA, EmbeddingsManifest, embeddings_directory
-from visnet.platform.encoder import EncoderManifest, encoder_manifest, recipe_of
+from visnet.platform.embeddings import QUARANTINE, QUARANTINE_SCHEMA, EmbeddingsManifest, find_embeddings
+from visnet.platform.encoder import encoder_manifest, recipe_of
 from visnet.platform.errors import StoreError
-from visnet.platform.manifest import has_manifest, read_manifest, write_manifest
+from visnet.platform.manifest import has_manifest, write_manifest
 from visnet.platform.progress import progress
 from visnet.platform.settings import EmbedSettings
 from visnet.platform.store import Store
@@ -33,12 +33,19 @@ logger = logging.getLogger(__name__)
 
 
 def embed(
-    store: Store, catalog: Catalog, encoder: str, settings: EmbedSettings, runner: Runner | None = None
+    store: Store,
+    catalog: Catalog,
+    encoder: str,
+    settings: EmbedSettings,
+    runner: Runner | None = None,
+    *,
+    retry: bool = False,
 ) -> tuple[EmbeddingsManifest, dict[str, float]]:
     """Embed a catalogue.
 
     Args:
         runner: the connected Ray cluster if left out.
+        retry: if the pass has finished and left some in quarantine, try those again: a further attempt.
 
     Returns:
         The manifest, and `seconds` and `images_per_s` of the pass (0 where it stood already).
@@ -47,29 +54,27 @@ def embed(
         StoreError: the accounts do not add up, or no image of the catalogue can be used.
     """
     made_by = encoder_manifest(store, encoder)
-    directory = embeddings_directory(encoder, catalog.manifest.name, catalog.manifest.version)
-    if has_manifest(store, directory):
-        store.delete_directory(work_directory(encoder, catalog))  # a run that was killed between the two
-        return read_manifest(store, directory, EmbeddingsManifest), {"seconds": 0.0, "images_per_s": 0.0}
+    goal = Goal(catalog=catalog, made_by=made_by, crop=recipe_of(made_by).preprocessing.crop)
+    if has_manifest(store, goal.directory):
+        _, last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
+        goal = dataclasses.replace(goal, attempt=last.attempt)
+        store.delete_directory(goal.work)  # of a run that was killed between the two
+        if not (retry and last.quarantined):
+            return last, {"seconds": 0.0, "images_per_s": 0.0}
+        goal = dataclasses.replace(goal, attempt=last.attempt + 1)
     started = time.monotonic()
-    files = _open_plan(catalog, made_by, settings)
-    accounts = _run(catalog, made_by, files, settings, runner or OnRay(), directory)
-    manifest = _manifest(catalog, made_by, files, settings, accounts)
-    write_manifest(store, directory, manifest)
-    store.delete_directory(files.directory)
+    files = _open_plan(goal, settings)
+    accounts = _run(goal, files, settings, runner or OnRay())
+    manifest = _manifest(goal, files, settings, accounts)
+    write_manifest(store, goal.directory, manifest)
+    store.delete_directory(goal.work)
     seconds = time.monotonic() - started
     return manifest, {"seconds": round(seconds, 1), "images_per_s": round(manifest.images / seconds, 1)}
 
 
-def _run(
-    catalog: Catalog,
-    made_by: EncoderManifest,
-    files: PlanFiles,
-    settings: EmbedSettings,
-    runner: Runner,
-    directory: str,
-) -> list[PartAccount]:
+def _run(goal: Goal, files: PlanFiles, settings: EmbedSettings, runner: Runner) -> list[PartAccount]:
     """Compute what is new, write the parts and the quarantine; the accounts in the catalogue's order."""
+    catalog, made_by = goal.catalog, goal.made_by
     work = Work(
         catalog=catalog,
         files=files,
@@ -81,7 +86,7 @@ def _run(
         with progress("embedding", total=files.plan.rows_of(missing), unit="images") as bar:
             for rows in runner.units(work, missing):
                 bar.update(rows)
-    writer = PartWriter(catalog=catalog, files=files, directory=directory, dimension=made_by.dimension)
+    writer = PartWriter(catalog=catalog, files=files, directory=goal.directory, dimension=made_by.dimension)
     accounts: list[PartAccount] = []
     with progress("writing", total=catalog.manifest.images, unit="images") as bar:
         for account in runner.map(writer, range(len(catalog.manifest.parts))):
@@ -89,13 +94,13 @@ def _run(
             bar.update(account.rows)
     accounts.sort(key=lambda account: account.part)
     quarantine = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *(account.quarantine for account in accounts)])
-    catalog.store.write(f"{directory}/{QUARANTINE}", parquet(quarantine))
+    catalog.store.write(f"{goal.directory}/{QUARANTINE}", parquet(quarantine))
     return accounts
 
 
-def _open_plan(catalog: Catalog, made_by: EncoderManifest, settings: EmbedSettings) -> PlanFiles:
-    files = open_plan(catalog, made_by, settings, crop=recipe_of(made_by).preprocessing.crop)
-    plan, images = files.plan, catalog.manifest.images
+def _open_plan(goal: Goal, settings: EmbedSettings) -> PlanFiles:
+    files = open_plan(goal, settings)
+    plan, images = files.plan, goal.catalog.manifest.images
     done = plan.todo - plan.rows_of(missing_units(files))
     logger.info(
         "%s images: %s to be read, of which %s are done; %s have their vector already",
@@ -104,15 +109,9 @@ def _open_plan(catalog: Catalog, made_by: EncoderManifest, settings: EmbedSettin
     return files
 
 
-def _manifest(
-    catalog: Catalog,
-    made_by: EncoderManifest,
-    files: PlanFiles,
-    settings: EmbedSettings,
-    accounts: list[PartAccount],
-) -> EmbeddingsManifest:
+def _manifest(goal: Goal, files: PlanFiles, settings: EmbedSettings, accounts: list[PartAccount]) -> EmbeddingsManifest:
     """The accounts of the parts added up, and checked."""
-    images = catalog.manifest.images
+    catalog, images = goal.catalog.manifest, goal.catalog.manifest.images
     embedded, reused = sum(account.embedded for account in accounts), sum(account.reused for account in accounts)
     quarantined = sum(len(account.quarantine) for account in accounts)
     if images != embedded + reused + quarantined:
@@ -120,15 +119,16 @@ def _manifest(
             f"{images} images went in, but {embedded} embedded + {reused} reused + {quarantined} quarantined came out"
         )
     if not embedded + reused:
-        catalog.store.delete_directory(files.directory)  # the next run is to try again
+        goal.catalog.store.delete_directory(goal.work)  # the next run is to try again
         reason = next(account.quarantine["reason"][0].as_py() for account in accounts if len(account.quarantine))
         raise StoreError(f"none of the {images} images can be used; the first: {reason}")
     return EmbeddingsManifest(
-        encoder=made_by.encoder,
-        encoder_digest=made_by.digest,
-        dimension=made_by.dimension,
-        catalog=catalog.manifest.name,
-        catalog_version=catalog.manifest.version,
+        encoder=goal.made_by.encoder,
+        encoder_digest=goal.made_by.digest,
+        dimension=goal.made_by.dimension,
+        catalog=catalog.name,
+        catalog_version=catalog.version,
+        attempt=goal.attempt,
         parts=[part_file(account.part) for account in accounts],
         images=images,
         embedded=embedded,

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visnet.batch.embed_plan import NOT_KNOWN, Known, PlanFiles, unit_file
+from visnet.batch.embed_known import NOT_KNOWN, Known
+from visnet.batch.embed_plan import PlanFiles, unit_file
 from visnet.platform.catalog import Catalog
-from visnet.platform.content import content_keys
+from visnet.platform.content import content_keys, hex_hashes
 from visnet.platform.embeddings import (
     ID_COLUMNS,
     QUARANTINE_SCHEMA,
@@ -136,7 +137,9 @@ class _Rows:
         for number, (source, part) in enumerate(files_F2.tolist()):
             here_M = np.flatnonzero(file_M.reshape(-1) == number)
             self.vector_ND[row_M[here_M]] = self._source_part(source, part)[at_M3[here_M, 2]]
-            self.good[row_M[here_M]] = True
+        self.good[row_M] = True
+        unread_M = np.array([self.hashes[row] is None for row in row_M.tolist()], bool)
+        self.hashes[row_M[unread_M]] = hex_hashes(self._known.key_K[known_M[unread_M]])
 
     def _source_part(self, source: int, part: int) -> np.ndarray:
         directory = self._files.plan.sources[source]

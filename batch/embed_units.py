@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visnet.batch.embed_plan import NOT_KNOWN, Known, PlanFiles, unit_file
+from visnet.batch.embed_known import NOT_KNOWN, Known
+from visnet.batch.embed_plan import PlanFiles, unit_file
 from visnet.platform.catalog import Catalog
 from visnet.platform.content import content_keys
 from visnet.platform.encoder import Encoder

@@ -1,27 +1,37 @@
 """From image bytes to vectors: each stage of the encoder alone, the encoder, and the pass over a catalogue.
 
     python benchmarks/embed.py
-    python benchmarks/embed.py --recipe visnet-tiny --pass
-    python benchmarks/embed.py --recipe visnet --device cuda --batch-size 256
+    python benchmarks/embed.py --recipe visnet-tiny --actors 2
+    python benchmarks/embed.py --recipe visnet --device cuda --batch-size 256 --no-pass
 
 What bounds it: the bare forward pass of the network on pixels that are ready, and decoding on all cores. Where both
 share the cores they add up (the bound is 1 / (1 / decoding + 1 / forward)); beside a GPU they overlap, and the slower
-one is the bound. Decoding is measured on one core and multiplied; `Encoder.encode` decodes on one core and does
-nothing at the same time, so it stays below the bound: the catalogue pass decodes in processes of its own.
+one is the bound.
 
-visnet-tiny sees PNGs of 28x28, the other recipes photo-like JPEGs of 1600x1200; both are generated. --pass embeds a
-generated catalogue of tiny PNGs with Ray Data on a cluster of this machine. A pass starts processes that import torch,
-which takes longer than embedding thousands of tiny pictures: the rate beyond that is what --images take longer than
-a pass of a thousand, both after one to warm up. Only --pass needs Ray.
+The first table is one process. `Encoder.encode` decodes on one core and does nothing at the same time, so it stays
+below the bound: the catalogue pass decodes in processes of its own. On a GPU a line says what its own JPEG decoder
+does.
+
+The second table is the whole pass on Ray Data, over a generated catalogue on a cluster of this machine: reading,
+decoding, encoding, writing. Its bound is measured before and after it by as many bare processes at once as the pass
+has actors, of one thread each, that only decode and run the network on the same pictures: two cores of a machine are
+seldom twice as fast as one. The pass is timed from when every actor has handed in its first unit (processes that
+import torch come up in seconds that a large catalogue does not notice), and as a whole. Only this table needs Ray.
+
+visnet-tiny sees PNGs of 28x28, the other recipes photo-like JPEGs of 1600x1200; both are generated.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +47,6 @@ from visnet.platform.networks import make_recipe
 
 TINY_SIDE = 64
 """Recipes that see no more than this get tiny pictures."""
-SMALL_PASS = 1_000
 COLUMNS = {
     "recipe": "recipe|s",
     "pictures": "pictures|s",
@@ -50,15 +59,22 @@ COLUMNS = {
     "binds": "what binds|s",
 }
 PASS_COLUMNS = {
+    "recipe": "recipe|s",
+    "actors": "actors|d",
     "images": "images|,d",
-    "seconds": "seconds|.1f",
-    "start_s": "a thousand's seconds|.1f",
-    "images_per_s": "images/s|,.0f",
+    "decode": "bare decode/s|,.0f",
+    "forward": "bare forward/s|,.0f",
+    "bound": "bound/s|,.0f",
+    "images_per_s": "pass/s|,.0f",
+    "to_bound": "pass/bound|.2f",
     "to_forward": "pass/forward|.2f",
-    "beyond_start": "images/s beyond|,.0f",
-    "beyond_to_forward": "of forward|.2f",
-    "beyond_to_bound": "of bound|.2f",
+    "write": "parts/s|,.0f",
+    "seconds": "whole pass, s|.1f",
+    "binds": "what binds|s",
 }
+BARE_S = 4.0
+_READY: list[Any] = []
+"""In a bare process: the barrier at which it meets the others."""
 
 
 def main() -> None:
@@ -69,9 +85,8 @@ def main() -> None:
     lines = [stages(recipe, options) for recipe in options.recipe]
     report(f"stages of the encoder, images a second; {hardware}", COLUMNS, lines, benchmark="embed", **given)
     if options.whole_pass:
-        tiny = next((line for line in lines if line["recipe"] == "visnet-tiny"), None) or stages("visnet-tiny", options)
-        line = catalogue_pass(options.images, tiny)
-        report(f"the catalogue pass; {hardware}", PASS_COLUMNS, [line], benchmark="embed-pass", **given)
+        lines = passes(options)
+        report(f"the catalogue pass; {machine()}", PASS_COLUMNS, lines, benchmark="embed-pass", machine=machine())
 
 
 def stages(recipe: str, options: argparse.Namespace) -> dict[str, float | str]:
@@ -114,40 +129,104 @@ def _works(encoder: Encoder, images: Sequence[bytes]) -> dict[str, Callable[[], 
     }
 
 
-def catalogue_pass(images: int, tiny: dict[str, float | str]) -> dict[str, float]:
-    """The real pass over a generated catalogue, next to the bare forward pass measured above."""
+def passes(options: argparse.Namespace) -> list[dict[str, float | str]]:
+    """The real pass over generated catalogues, by recipe and number of actors, next to bare processes."""
     os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
-    from visnet.batch.embed import embed
-    from visnet.platform.catalog import write_catalog
     from visnet.platform.cluster import session
     from visnet.platform.command import LOGICAL_CPUS_PER_CORE
+
+    cpus = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder, session(num_cpus=cpus, object_store_bytes=2**30):
+        return [one_pass(folder, recipe, actors, options) for recipe in options.recipe for actors in options.actors]
+
+
+def one_pass(folder: str, recipe: str, actors: int, options: argparse.Namespace) -> dict[str, float | str]:
+    """One line of the second table."""
+    from visnet.batch.embed import embed
+    from visnet.platform.catalog import write_catalog
     from visnet.platform.encoder import save_encoder
-    from visnet.platform.settings import Settings
+    from visnet.platform.settings import EmbedSettings
     from visnet.platform.store import Store
 
-    cores = os.cpu_count() or 1
-    settings = Settings().cut_to(cpus=cores, gpus=0).embed
-    cpus = LOGICAL_CPUS_PER_CORE * cores
-    seconds = {}
-    with tempfile.TemporaryDirectory() as folder, session(num_cpus=cpus, object_store_bytes=2**30):
-        store = Store(folder)
-        encoder = save_encoder(store, Encoder(make_recipe("visnet-tiny"))).encoder
-        for name, count in (("warm-up", SMALL_PASS), ("small", SMALL_PASS), ("whole", images)):
-            rows = catalogue_rows(tiny_pngs(count))
-            batches = (rows.slice(start, SMALL_PASS) for start in range(0, count, SMALL_PASS))
-            catalog = write_catalog(store, name=name, version="1", source="generated", batches=batches)
-            seconds[name] = embed(store, catalog, encoder, settings)[1]["seconds"]
-    beyond = (images - SMALL_PASS) / (seconds["whole"] - seconds["small"])
+    store = Store(f"{folder}/{recipe}-{actors}")
+    encoder = Encoder(make_recipe(recipe))
+    tiny = encoder.preprocessing.crop <= TINY_SIDE
+    images = options.images if tiny else options.photos
+    rows = catalogue_rows(tiny_pngs(images) if tiny else many_photos(images))
+    batches = (rows.slice(start, 1_000) for start in range(0, images, 1_000))
+    catalog = write_catalog(store, name="made", version="1", source="generated", batches=batches)
+    saved = save_encoder(store, encoder).encoder
+    settings = EmbedSettings(actors=actors, gpus_per_actor=0.0, cpus_per_actor=1.0, batch_size=256 if tiny else 16)
+    before = bare(recipe, actors)
+    timed = Timed()
+    manifest, figures = embed(store, catalog, saved, settings, timed)
+    assert manifest.embedded == images
+    after = bare(recipe, actors)
+    decode, forward = (2 / (1 / before[stage] + 1 / after[stage]) for stage in ("decode", "forward"))
+    bound = 1 / (1 / decode + 1 / forward)
+    per_s = timed.per_s(actors)
     return {
+        "recipe": recipe,
+        "actors": actors,
         "images": images,
-        "seconds": seconds["whole"],
-        "start_s": seconds["small"],
-        "images_per_s": images / seconds["whole"],
-        "to_forward": images / seconds["whole"] / float(tiny["forward"]),
-        "beyond_start": beyond,
-        "beyond_to_forward": beyond / float(tiny["forward"]),
-        "beyond_to_bound": beyond / float(tiny["bound"]),
+        "decode": decode,
+        "forward": forward,
+        "bound": bound,
+        "images_per_s": per_s,
+        "to_bound": per_s / bound,
+        "to_forward": per_s / forward,
+        "write": images / timed.mapping_s,
+        "seconds": figures["seconds"],
+        "binds": "decoding" if decode < forward else "the network",
     }
+
+
+class Timed:
+    """The real runner, with a stopwatch: rows of every unit and when it came."""
+
+    def __init__(self) -> None:
+        from visnet.batch.embed_job import OnRay
+
+        self._runner = OnRay()
+        self.units_done: list[tuple[float, int]] = []
+        self.mapping_s = 0.0
+
+    def units(self, work: Any, units: Sequence[int]) -> Iterator[int]:
+        for rows in self._runner.units(work, units):
+            self.units_done.append((time.perf_counter(), rows))
+            yield rows
+
+    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+        started = time.perf_counter()
+        yield from self._runner.map(function, jobs)
+        self.mapping_s = time.perf_counter() - started
+
+    def per_s(self, actors: int) -> float:
+        """Pictures a second after the first unit of every actor."""
+        (first, _), (last, _) = self.units_done[actors - 1], self.units_done[-1]
+        return sum(rows for _, rows in self.units_done[actors:]) / (last - first)
+
+
+def bare(recipe: str, processes: int) -> dict[str, float]:
+    """What so many bare processes of one thread do at once, all together: pictures decoded, and encoded, a second."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare, initargs=(ready,)) as pool:
+        rates = list(pool.map(_bare_rates, [recipe] * processes))
+    return {stage: sum(rate[stage] for rate in rates) for stage in ("decode", "forward")}
+
+
+def _prepare(ready: Any) -> None:
+    torch.set_num_threads(1)
+    _READY.append(ready)
+
+
+def _bare_rates(recipe: str) -> dict[str, float]:
+    encoder = Encoder(make_recipe(recipe))
+    images = tiny_pngs(256) if encoder.preprocessing.crop <= TINY_SIDE else photo_jpegs(16)
+    works = {name: work for name, work in _works(encoder, images).items() if name in ("decode", "forward")}
+    _READY[0].wait()
+    return {name: len(images) / seconds for name, seconds in in_turns(works, budget_s=BARE_S).items()}
 
 
 def catalogue_rows(images: Sequence[bytes]) -> pa.Table:
@@ -163,6 +242,12 @@ def tiny_pngs(count: int, *, side: int = 28, seed: int = 0) -> list[bytes]:
     coarse = dice.integers(0, 256, (count, 5, 5), dtype=np.uint8)
     blobs = [Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC) for grid in coarse]
     return [encode_png(np.asarray(blob)) for blob in blobs]
+
+
+def many_photos(count: int) -> list[bytes]:
+    """As many photos with bytes of their own: few that differ, each with a number behind its end."""
+    kinds = photo_jpegs(16)
+    return [kinds[number % len(kinds)] + number.to_bytes(4, "big") for number in range(count)]
 
 
 def photo_jpegs(count: int, *, size: tuple[int, int] = (1600, 1200), seed: int = 0) -> list[bytes]:
@@ -187,10 +272,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="default: 256 tiny pictures or 16 photos")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--budget-s", type=float, default=10.0, help="seconds of measuring for each recipe")
-    parser.add_argument("--pass", dest="whole_pass", action="store_true", help="also the pass on Ray Data")
-    parser.add_argument("--images", type=int, default=40_000, help="size of the pass")
+    parser.add_argument("--no-pass", dest="whole_pass", action="store_false", help="without Ray")
+    parser.add_argument("--actors", type=int, action="append", help="of the pass; may be repeated; default: 1 and 2")
+    parser.add_argument("--images", type=int, default=60_000, help="tiny pictures of a pass")
+    parser.add_argument("--photos", type=int, default=600, help="photos of a pass")
     options = parser.parse_args()
     options.recipe = options.recipe or ["visnet-tiny", "visnet"]
+    options.actors = options.actors or [1, 2]
     return options
 
 

@@ -26,6 +26,12 @@ def content_keys(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return (pairs[:, 0] << 4 | pairs[:, 1]).view("S16")
 
 
+def hex_hashes(key_N: np.ndarray) -> list[str]:
+    """The content hashes of some keys."""
+    raw = np.ascontiguousarray(key_N).tobytes().hex()
+    return [raw[first : first + HEX_DIGITS] for first in range(0, len(raw), HEX_DIGITS)]
+
+
 def short_keys(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """The first 8 bytes of every content hash as int64, (N,): enough to tell the images of an index apart."""
     return content_keys(hashes).view(">i8")[::2].astype(np.int64)

@@ -5,7 +5,8 @@
     embeddings/<encoder>/<catalog>-<version>/manifest.json
 
 Part n has the rows of part n of the catalogue, in its order, without those in quarantine: whoever reads both side by
-side needs no join. `catalog_row` says which row of the catalogue's part it was.
+side needs no join. `catalog_row` says which row of the catalogue's part it was. A further attempt at what is in
+quarantine is an artifact of its own, `…-<version>~2`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from visnet.platform.manifest import Manifest
+from visnet.platform.manifest import Manifest, has_manifest, read_manifest
+from visnet.platform.store import Store
 
 # N rows, D embedding
 
@@ -43,6 +45,8 @@ class EmbeddingsManifest(Manifest):
     reused: int = 0
     """Rows whose vector was there: of an earlier pass, or of another row with the same bytes."""
     quarantined: int
+    attempt: int = 1
+    """From 2 on: what was in quarantine in the attempt before was tried again."""
     sources: list[str] = field(default_factory=list)
     """The embeddings whose vectors were reused; this artifact does not need them any more."""
     settings: dict[str, Any]
@@ -60,8 +64,21 @@ def embeddings_schema(dimension: int) -> pa.Schema:
     return pa.schema([*ids, pa.field("catalog_row", pa.int64(), nullable=False), pa.field("vector", vector)])
 
 
-def embeddings_directory(encoder: str, catalog: str, version: str) -> str:
-    return f"embeddings/{encoder}/{catalog}-{version}"
+def embeddings_directory(encoder: str, catalog: str, version: str, *, attempt: int = 1) -> str:
+    return f"embeddings/{encoder}/{catalog}-{version}{f'~{attempt}' if attempt > 1 else ''}"
+
+
+def find_embeddings(store: Store, encoder: str, catalog: str, version: str) -> tuple[str, EmbeddingsManifest]:
+    """The last attempt at a catalogue's embeddings: its directory and its manifest.
+
+    Raises:
+        StoreError: there is none.
+    """
+    attempt = 1
+    while has_manifest(store, embeddings_directory(encoder, catalog, version, attempt=attempt + 1)):
+        attempt += 1
+    directory = embeddings_directory(encoder, catalog, version, attempt=attempt)
+    return directory, read_manifest(store, directory, EmbeddingsManifest)
 
 
 def vector_array(vector_ND: np.ndarray) -> pa.FixedSizeListArray:

@@ -151,7 +151,10 @@ def evaluation_directory(evaluation: str) -> str:
 
 
 def newest_evaluation(store: Store, index: str) -> dict[str, Any]:
-    """What a release keeps of the last evaluation of an index's encoder; empty if there is none."""
+    """What a release keeps of the last evaluation of an index's encoder; empty if there is none.
+
+    `beside` has the recalls of the encoders and baselines that it was compared with, by name.
+    """
     encoder = read_index(store, index).encoder
     names = [name for name in finished(store, "evaluations") if name.startswith(f"{encoder}-")]
     found = [read_manifest(store, evaluation_directory(name), EvaluationManifest) for name in names]
@@ -163,5 +166,6 @@ def newest_evaluation(store: Store, index: str) -> dict[str, Any]:
         "queries_digest": newest.queries_digest,
         "queries_kind": newest.queries_kind,
         "recall_at_k": newest.figures.recall_at_k,
+        "beside": {name: figures.recall_at_k for name, figures in newest.baselines.items()},
         "category_precision_at_20": newest.figures.category_precision_at_20,
     }

@@ -13,21 +13,13 @@ from typing import Any
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.encoder import encoder_manifest
 from visnet.platform.errors import GateError, NotFoundError
+from visnet.platform.gates import Gate, Pieces, check_not_worse, check_pieces
 from visnet.platform.index import read_index
 from visnet.platform.manifest import Manifest, digest_of, finished, has_manifest, read_manifest, write_manifest
-from visnet.platform.recommendations import RecommendationsManifest
+from visnet.platform.recommendations import RecommendationsManifest, recommendations_directory
 from visnet.platform.store import Store
 
 CURRENT = "aliases/current"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gate:
-    """One check that a release has to pass."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,52 +49,34 @@ class Change:
 
 
 def create_release(store: Store, *, index: str, recommendations: str, evaluation: dict[str, Any]) -> ReleaseManifest:
-    """Tie the pieces and run the gates. The same pieces and evaluation give the same release.
+    """Tie the pieces and run the gates. The same pieces and evaluation give the same release; its gates run again if
+    one had failed.
 
     Args:
         index: names the encoder and the catalogue too.
         evaluation: see `ReleaseManifest.evaluation`.
     """
     built = read_index(store, index)
-    encoder = encoder_manifest(store, built.encoder)
-    similar = read_manifest(store, f"recommendations/{recommendations}", RecommendationsManifest)
     directory = embeddings_directory(built.encoder, built.catalog, built.catalog_version)
-    embeddings = read_manifest(store, directory, EmbeddingsManifest)
-    gates = [
-        Gate(
-            name="one encoder",
-            passed=len({encoder.digest, built.encoder_digest, similar.encoder_digest, embeddings.encoder_digest}) == 1,
-            detail=f"encoder {encoder.digest[:12]}, index {built.encoder_digest[:12]}, "
-            f"recommendations {similar.encoder_digest[:12]}",
-        ),
-        Gate(
-            name="one index",
-            passed=similar.index == index,
-            detail=f"the recommendations were computed on index {similar.index}",
-        ),
-        Gate(
-            name="counts",
-            passed=embeddings.images == embeddings.embedded + embeddings.quarantined
-            and built.rows == embeddings.embedded
-            and similar.products == built.products,
-            detail=f"{embeddings.images} images = {embeddings.embedded} embedded + {embeddings.quarantined} "
-            f"quarantined; {built.rows} rows indexed; "
-            f"recommendations for {similar.products} of {built.products} products",
-        ),
-    ]
+    pieces = Pieces(
+        encoder=encoder_manifest(store, built.encoder),
+        embeddings=read_manifest(store, directory, EmbeddingsManifest),
+        index=built,
+        recommendations=read_manifest(store, recommendations_directory(recommendations), RecommendationsManifest),
+    )
     release = f"r-{digest_of(index, recommendations, evaluation)}"
-    if has_manifest(store, f"releases/{release}"):
+    if has_manifest(store, f"releases/{release}") and all(gate.passed for gate in read_release(store, release).gates):
         return read_release(store, release)
     manifest = ReleaseManifest(
         release=release,
         encoder=built.encoder,
-        encoder_digest=encoder.digest,
+        encoder_digest=pieces.encoder.digest,
         index=index,
         recommendations=recommendations,
         catalog=built.catalog,
         catalog_version=built.catalog_version,
         evaluation=evaluation,
-        gates=gates,
+        gates=check_pieces(store, pieces),
     )
     write_manifest(store, f"releases/{release}", manifest)
     return manifest
@@ -137,11 +111,12 @@ def promote(store: Store, release: str, *, tolerance: float = 0.02, force: bool 
         GateError: a gate failed and `force` is off.
     """
     manifest = read_release(store, release)
-    failed = [gate for gate in (*manifest.gates, _not_worse(store, manifest, tolerance)) if not gate.passed]
-    if failed and not force:
-        reasons = "; ".join(f"{gate.name}: {gate.detail}" for gate in failed)
-        raise GateError(f"release {release} did not pass ({reasons}). Promote it all the same with --force")
-    _append(store, release, "promote --force" if failed else "promote")
+    with store.lock(CURRENT):
+        failed = [gate for gate in (*manifest.gates, _not_worse(store, manifest, tolerance)) if not gate.passed]
+        if failed and not force:
+            reasons = "; ".join(f"{gate.name}: {gate.detail}" for gate in failed)
+            raise GateError(f"release {release} did not pass ({reasons}). Promote it all the same with --force")
+        _append(store, release, "promote --force" if failed else "promote")
 
 
 def rollback(store: Store) -> str:
@@ -150,16 +125,17 @@ def rollback(store: Store) -> str:
     Raises:
         NotFoundError: there is no earlier release to go back to.
     """
-    stack: list[str] = []
-    for change in history(store):
-        if change.action == "rollback":
-            stack.pop()
-        elif not stack or stack[-1] != change.release:
-            stack.append(change.release)
-    if len(stack) < 2:
-        raise NotFoundError("there is no earlier release to roll back to")
-    _append(store, stack[-2], "rollback")
-    return stack[-2]
+    with store.lock(CURRENT):
+        stack: list[str] = []
+        for change in history(store):
+            if change.action == "rollback":
+                stack.pop()
+            elif not stack or stack[-1] != change.release:
+                stack.append(change.release)
+        if len(stack) < 2:
+            raise NotFoundError("there is no earlier release to roll back to")
+        _append(store, stack[-2], "rollback")
+        return stack[-2]
 
 
 def current_release(store: Store) -> ReleaseManifest:
@@ -188,21 +164,10 @@ def _append(store: Store, release: str, action: str) -> None:
 
 
 def _not_worse(store: Store, manifest: ReleaseManifest, tolerance: float) -> Gate:
-    """Compare recalls with the current release, where both were measured on the same queries."""
-    name = "not worse"
+    """Whether a release's encoder is as good as the current one's."""
     if not history(store):
-        return Gate(name=name, passed=True, detail="there is no current release to compare with")
-    before, after = current_release(store).evaluation, manifest.evaluation
-    if not before or before.get("queries_digest") != after.get("queries_digest"):
-        return Gate(name=name, passed=True, detail="no evaluation on the same queries to compare with")
-    now, then = after.get("recall_at_k", {}), before.get("recall_at_k", {})
-    drops = {key: round(then[key] - now[key], 9) for key in then if key in now}
-    if not drops:
-        return Gate(name=name, passed=False, detail="its evaluation shares no recall with the current release's")
-    worst = max(drops, key=lambda key: drops[key])
-    return Gate(
-        name=name,
-        passed=drops[worst] <= tolerance,
-        detail=f"recall@{worst} {now[worst]:.3f} against {then[worst]:.3f} "
-        f"of the current release (tolerance {tolerance})",
-    )
+        return Gate(name="not worse", passed=True, detail="there is no current release to compare with")
+    current = current_release(store)
+    before = {**current.evaluation, "encoder": current.encoder}
+    same = current.encoder_digest == manifest.encoder_digest
+    return check_not_worse(before, manifest.evaluation, tolerance, same_encoder=same)

@@ -191,9 +191,12 @@ class EmbedSettings:
     """Images per forward pass."""
     unit_rows: AtLeastZero = 0
     """Pictures that are computed and written as one, which is what a killed process loses at most; 0: up to 2,048,
-    fewer where they are large."""
+    fewer where they are large or there are few."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward pass. auto: bfloat16 on GPUs, float32 on CPUs."""
+    trust_uris: bool = False
+    """True: a uri that was read before stands for the same picture and is not read again. For shops that give a
+    changed picture another URL."""
     fetch: FetchSettings = FetchSettings()
 
 

@@ -10,6 +10,7 @@ finds the manifest finds everything, and a crash leaves nothing half true.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 import uuid
@@ -97,6 +98,20 @@ class Store:
                 _copy(arrow_fs.LocalFileSystem(), str(temporary), self.filesystem, self.path(name))
         finally:
             temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """One holder at a time changes `name`, on a local store; an object store knows no locks and grants it at once.
+
+        A holder that dies lets go of it.
+        """
+        if not self.is_local:
+            yield
+            return
+        self.make_directory(name.rpartition("/")[0])
+        with open(f"{self.path(name)}.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def make_directory(self, name: str) -> None:
         self.filesystem.create_dir(self.path(name), recursive=True)

@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.picture_server import PictureServer, serve_pictures
-from visnet.batch import embed_plan
 from visnet.batch.embed import embed
 from visnet.batch.embed_job import InProcess
 from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import Catalog
-from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory, vector_matrix
+from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory, find_embeddings, vector_matrix
 from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder, save_encoder
 from visnet.platform.errors import StoreError
 from visnet.platform.imaging import Preprocessing, content_hash
@@ -26,16 +25,15 @@ from visnet.platform.settings import EmbedSettings, FetchSettings
 from visnet.platform.store import Store
 
 FETCH = FetchSettings(timeout_s=0.5, deadline_s=0.8, attempts=2, backoff_s=0.01, per_host=4, at_once=8)
-SETTINGS = EmbedSettings(gpus_per_actor=0, batch_size=4, fetch=FETCH)
+SETTINGS = EmbedSettings(gpus_per_actor=0, batch_size=4, unit_rows=4, fetch=FETCH)
 Make = Callable[..., Catalog]
 Pictures = Callable[..., list[bytes]]
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of 10 rows and units of 4."""
+    """Parts of 10 rows."""
     monkeypatch.setattr(catalog_module, "ROWS_PER_PART", 10)
-    monkeypatch.setattr(embed_plan, "UNIT_ROWS", 4)
 
 
 @pytest.fixture
@@ -238,11 +236,10 @@ def test_downloads_end_as_vectors_or_in_the_quarantine(
 
 
 def test_a_host_is_asked_no_harder_than_allowed(
-    store: Store, encoder: str, make_catalog: Make, server: PictureServer, monkeypatch: pytest.MonkeyPatch
+    store: Store, encoder: str, make_catalog: Make, server: PictureServer
 ) -> None:
-    monkeypatch.setattr(embed_plan, "UNIT_ROWS", 2048)
     server.hold_s = 0.05
-    settings = dataclasses.replace(SETTINGS, batch_size=256)
+    settings = dataclasses.replace(SETTINGS, unit_rows=30)
     made = run(store, make_catalog([f"{server.url}/plain/{number}" for number in range(30)]), encoder, settings)
     assert counts(made) == (30, 30, 0, 0)
     assert server.most_at_once == FETCH.per_host
@@ -260,6 +257,52 @@ def test_what_was_downloaded_and_is_known_is_not_computed(
     assert [rows[0]["vector"], rows[2]["vector"]] == [before[3]["vector"], before[4]["vector"]]
     assert rows[1]["vector"] == rows[3]["vector"]
     assert [row["content_hash"] for row in rows] == [content_hash(make_pictures([n])[0]) for n in (3, 20, 4, 20, 21)]
+
+
+def test_what_is_in_quarantine_can_be_tried_again(
+    store: Store, encoder: str, make_catalog: Make, make_pictures: Pictures, server: PictureServer, encoded: list[int]
+) -> None:
+    moods = ["plain", "late-2", "gone", "late-4", "plain", "plain"]
+    urls: list[bytes | str] = [f"{server.url}/{mood}/{number}" for number, mood in enumerate(moods)]
+    catalog = make_catalog([*urls, *make_pictures([1, 50]), b"broken"])
+    first = run(store, catalog, encoder)
+    assert counts(first) == (9, 5, 0, 4)
+    seen = dict(server.requests)
+    encoded.clear()
+    again, _ = embed(store, catalog, encoder, SETTINGS, InProcess(), retry=True)
+    assert (again.attempt, counts(again), sum(encoded)) == (2, (9, 0, 6, 3), 0), "its bytes are another row's too"
+    asked = {path for path, count in server.requests.items() if count > seen[path]}
+    assert asked == {"/late-2/1", "/gone/2", "/late-4/3"}
+    directory, manifest = find_embeddings(store, encoder, "shop", "1")
+    assert (directory, manifest) == (embeddings_directory(encoder, "shop", "1", attempt=2), again)
+    paths = sorted(Path(store.path(directory)).glob("part-*.parquet"))
+    rows = [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
+    assert [row["image_id"][-1] for row in rows] == list("014567")
+    assert [row["content_hash"] for row in rows[:2]] == [content_hash(make_pictures([n])[0]) for n in (0, 1)]
+    assert run(store, catalog, encoder) == again
+    third, _ = embed(store, catalog, encoder, SETTINGS, InProcess(), retry=True)
+    assert (third.attempt, counts(third)) == (3, (9, 1, 6, 2))
+
+
+def test_trusted_uris_are_not_read_again(
+    store: Store, encoder: str, make_catalog: Make, make_pictures: Pictures, server: PictureServer, encoded: list[int]
+) -> None:
+    urls = [f"{server.url}/plain/{number}" for number in range(6)]
+    first = run(store, make_catalog([*urls[:4], b"broken"]), encoder)
+    server.requests.clear()
+    encoded.clear()
+    changed = make_catalog([urls[5], urls[2], urls[0], urls[2], None], version="2")
+    second = run(store, changed, encoder, dataclasses.replace(SETTINGS, trust_uris=True))
+    assert (counts(second), sum(encoded), list(server.requests)) == ((5, 1, 3, 1), 1, ["/plain/5"])
+    before, rows = rows_of(store, first), rows_of(store, second)
+    for row, number in ((1, 2), (2, 0), (3, 2)):
+        assert (rows[row]["vector"], rows[row]["content_hash"]) == (
+            before[number]["vector"],
+            before[number]["content_hash"],
+        )
+    server.requests.clear()
+    third = run(store, make_catalog(urls[:2], version="3"), encoder)
+    assert (counts(third), len(server.requests)) == ((2, 0, 2, 0), 2), "unless told so, a uri is read"
 
 
 class Killed(BaseException):

@@ -1,5 +1,6 @@
 """What a pass decides to compute, against a slow twin."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from visnet.batch.embed import embed
 from visnet.batch.embed_job import InProcess
-from visnet.batch.embed_plan import NOT_KNOWN, Known, PlanFiles, assign, open_plan, unit_rows, work_directory
+from visnet.batch.embed_known import NOT_KNOWN, Known
+from visnet.batch.embed_plan import Goal, PlanFiles, assign, open_plan, unit_rows
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import encoder_manifest
 from visnet.platform.settings import EmbedSettings
@@ -19,7 +21,7 @@ Pictures = Callable[..., list[bytes]]
 
 
 def plan_of(store: Store, catalog: Catalog, encoder: str, settings: EmbedSettings = SETTINGS) -> PlanFiles:
-    return open_plan(catalog, encoder_manifest(store, encoder), settings, crop=28)
+    return open_plan(Goal(catalog=catalog, made_by=encoder_manifest(store, encoder), crop=28), settings)
 
 
 def keys(texts: list[str]) -> np.ndarray:
@@ -62,10 +64,21 @@ def test_finds_what_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("crop", "batch_size", "rows"), [(28, 256, 2048), (28, 300, 1800), (224, 256, 512), (224, 4096, 531), (9000, 8, 1)]
+    ("todo", "crop", "batch_size", "rows"),
+    [
+        (10**6, 28, 256, 2048),
+        (10**6, 28, 300, 1800),
+        (10**6, 224, 256, 512),
+        (10**6, 224, 4096, 531),
+        (10**6, 9000, 8, 1),
+        (16_000, 28, 256, 500),
+        (100, 28, 256, 32),
+    ],
 )
-def test_a_unit_holds_whole_batches_as_many_as_fit(crop: int, batch_size: int, rows: int) -> None:
-    assert unit_rows(crop, batch_size) == rows
+def test_a_unit_holds_whole_batches_as_many_as_fit(todo: int, crop: int, batch_size: int, rows: int) -> None:
+    settings = EmbedSettings(actors=2, batch_size=batch_size)
+    assert unit_rows(todo, crop, settings) == rows
+    assert unit_rows(todo, crop, dataclasses.replace(settings, unit_rows=7)) == 7
 
 
 def test_reuses_the_newest_vector_and_only_what_it_needs(
@@ -110,4 +123,4 @@ def test_a_plan_that_can_not_be_kept_is_made_anew(
         store.write(f"{first.directory}/plan.json", b"{}" if broken == "fields" else b"{")
     again = plan_of(store, catalog, encoder)
     assert again.plan.todo == (9 if broken == "source" else 4)
-    assert not store.exists(f"{work_directory(encoder, catalog)}/units")
+    assert not store.exists(f"{again.directory}/units")

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from visnet.platform.content import content_keys, short_keys
+from visnet.platform.content import content_keys, hex_hashes, short_keys
 from visnet.platform.imaging import content_hash
 
 HASHES = [content_hash(str(number).encode()) for number in range(300)]
@@ -12,6 +12,13 @@ def test_a_key_is_the_bytes_of_its_hash() -> None:
     assert [bytes(key.ljust(16, b"\0")) for key in content_keys(pa.array(HASHES))] == [
         bytes.fromhex(text) for text in HASHES
     ]
+
+
+def test_a_hash_comes_back_from_its_key() -> None:
+    ends = ["0" * 32, "ab" * 15 + "00", "00" * 15 + "ab"]
+    assert hex_hashes(content_keys(pa.array([*HASHES, *ends]))) == [*HASHES, *ends]
+    assert hex_hashes(content_keys(pa.array(HASHES))[::7]) == HASHES[::7]
+    assert hex_hashes(content_keys(pa.array([], pa.string()))) == []
 
 
 def test_keys_sort_as_their_hashes_do() -> None:

@@ -44,5 +44,6 @@ def test_a_release_keeps_the_newest_of_its_encoder(store: Store, monkeypatch: py
         "queries_digest": "net-1",
         "queries_kind": "net-1",
         "recall_at_k": {"1": 0.5},
+        "beside": {},
         "category_precision_at_20": 0.25,
     }

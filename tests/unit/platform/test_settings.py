@@ -78,7 +78,10 @@ def wrong_values() -> list[tuple[str, Any]]:
     keys = {key: type(value) for key, value in DEFAULTS.items()}
     pairs = [(key, wrong) for key, kind in keys.items() for wrong in WRONG if wrong not in RIGHT_FOR.get(kind, ())]
     right = [("train.recipe_options", {}), ("train.min_workers", None), ("train.margin", None)]
-    right += [("train.channels_last", True), ("train.compile", True)]
+    right += [("embed.trust_uris", True)]
+    right += [("train.channels_last", True), ("train.compile", True), ("recommend.same_category", True)]
+    right += [("recommend.in_stock", value) for value in (None, "many", "2")]
+    right += [("recommend.price_band", None), ("recommend.candidates", None)]
     return [
         (key, wrong)
         for key, wrong in pairs
@@ -116,7 +119,7 @@ def test_the_text_says_what_was_expected_and_what_came(key: str, wrong: Any, exp
     assert str(error.value).endswith(expected)
 
 
-@pytest.mark.parametrize("key", ["trian", "train.worker", "serve.embedder.gpu", "serve.shard.nodes", "index.nlist"])
+@pytest.mark.parametrize("key", ["trian", "train.worker", "serve.embedder.gpu", "serve.shard.nodes", "index.nprobes"])
 def test_an_unknown_key_is_named(key: str) -> None:
     with pytest.raises(SettingsError, match=rf"^x: metadata\.visnet\.{key}: there is no such setting$"):
         parse_settings(nested(key, 1), source="x")

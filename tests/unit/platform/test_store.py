@@ -3,8 +3,10 @@
 import os
 import pickle
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -112,3 +114,39 @@ def test_a_crash_while_writing_leaves_the_old_content(store: Store, monkeypatch:
         with pytest.raises(OSError, match="power cut"):
             store.write("aliases/current", b"new")
     assert store.read("aliases/current") == b"old"
+
+
+def test_a_writer_that_fails_leaves_what_was_there(store: Store) -> None:
+    store.write("a/file", b"old")
+
+    def fail() -> None:
+        with store.writer("a/file") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert store.read("a/file") == b"old"
+    assert store.names("a") == ["file"]
+
+
+def test_a_writer_s_file_is_there_when_it_ends(store: Store) -> None:
+    with store.writer("a/file") as file:
+        file.write(b"one ")
+        file.write(b"two")
+        assert not store.exists("a/file")
+    assert store.read("a/file") == b"one two"
+
+
+def test_a_lock_has_one_holder(store: Store) -> None:
+    held: list[int] = []
+
+    def hold(number: int) -> None:
+        with store.lock("aliases/current"):
+            held.append(number)
+            time.sleep(0.01)
+            assert held[-1] == number
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(hold, range(10)))
+    assert sorted(held) == list(range(10))
