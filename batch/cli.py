@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from visnet.batch.index_cli import index
+from visnet.batch.options import encoder_option
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
 from visnet.platform.encoder import newest_encoder
-
-encoder_option = click.option("--encoder", metavar="ID", help="Default: the newest.")
 
 
 @click.command()
@@ -63,61 +63,6 @@ def embed(
         f"{manifest.images:,} images: {manifest.embedded:,} embedded, {manifest.reused:,} reused, "
         f"{manifest.quarantined:,} in quarantine",
     )
-
-
-@click.group()
-def index() -> None:
-    """Build and look at indexes."""
-
-
-@index.command("build")
-@click.option("--catalog", "catalog_name", required=True, metavar="NAME", help="The catalogue to index.")
-@encoder_option
-@click.option("--shards", type=int, help="Parts to split the index into, by product.")
-@cluster_options
-@shared_options
-def build(
-    invocation: Invocation,
-    catalog_name: str,
-    encoder: str | None,
-    shards: int | None,
-    address: str | None,
-    fit: bool,
-) -> None:
-    """Build the index of an embedded catalogue, shard by shard in parallel."""
-    from visnet.batch.index import build_index
-
-    store = invocation.store
-    catalog = open_catalog(store, catalog_name)
-    encoder = encoder or newest_encoder(store).encoder
-    with invocation.cluster(address):
-        settings = overridden(invocation.fitted(fit).index, shards=shards)
-        manifest, figures = build_index(store, catalog, encoder, settings)
-    size_bytes = store.size_bytes(f"indexes/{manifest.index}")
-    invocation.report(
-        {
-            "index": manifest.index,
-            "rows": manifest.rows,
-            "shard_rows": manifest.shard_rows,
-            "size_bytes": size_bytes,
-            "reused": figures["seconds"] == 0,
-            **figures,
-        },
-        f"index {manifest.index}: {manifest.rows:,} rows in {manifest.shards} shards, {size_bytes / 2**20:.1f} MiB",
-    )
-
-
-@index.command("list")
-@shared_options
-def list_indexes(invocation: Invocation) -> None:
-    """List the indexes of the store."""
-    from visnet.platform.index import read_index
-    from visnet.platform.manifest import finished
-
-    found = [read_index(invocation.store, name) for name in finished(invocation.store, "indexes")]
-    found.sort(key=lambda manifest: manifest.created_at)
-    lines = [f"{m.index}  {m.rows:,} rows  {m.shards} shards  {m.catalog}-{m.catalog_version}" for m in found]
-    invocation.report({"indexes": [m.index for m in found]}, "\n".join(lines) or "no indexes yet: visnet index build")
 
 
 @click.command()

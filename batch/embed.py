@@ -56,7 +56,7 @@ def embed(
     made_by = encoder_manifest(store, encoder)
     goal = Goal(catalog=catalog, made_by=made_by, crop=recipe_of(made_by).preprocessing.crop)
     if has_manifest(store, goal.directory):
-        _, last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
+        last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
         goal = dataclasses.replace(goal, attempt=last.attempt)
         store.delete_directory(goal.work)  # of a run that was killed between the two
         if not (retry and last.quarantined):

@@ -1,22 +1,33 @@
-"""Building the index on Ray: one task per shard, each reading what it needs and writing its own part."""
+"""Building the index on Ray: its stages as tasks, and their blocks through Ray's object store.
+
+The blocks are the embeddings once more; what does not fit into the object store, Ray writes to disk. As many tasks
+read as there are CPUs, each a few parts; a task that writes a shard asks for the memory it needs, so that a node runs
+no more of them than fit. Blocks that are lost with a node are read again, and a task whose worker dies is repeated.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from visnet.platform.catalog import Catalog, open_catalog
-from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
-from visnet.platform.errors import StoreError
-from visnet.platform.index import IndexManifest, catalog_rows, write_shard
-from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
+from visnet.platform.catalog import Catalog
+from visnet.platform.embeddings import find_embeddings
+from visnet.platform.errors import VisnetError
+from visnet.platform.index import IndexManifest, read_index
+from visnet.platform.index_build import build, index_id
+from visnet.platform.index_gather import ShardCounts, write_shard
+from visnet.platform.index_scatter import GROUP_BYTES, Block, Sources, groups, split
+from visnet.platform.manifest import has_manifest
 from visnet.platform.progress import progress
 from visnet.platform.settings import IndexSettings
-from visnet.platform.shard import HIGHER_IS_BETTER
 from visnet.platform.store import Store
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+ROW_BYTES = 512
+"""What a row takes beside its vector in a gather task: ids, attributes, keys and their order. An estimate."""
 
 
 def build_index(
@@ -28,62 +39,118 @@ def build_index(
         The manifest, and `seconds` and `rows_per_s` of the build (0 where it stood already).
 
     Raises:
-        StoreError: the catalogue has not been embedded with this encoder, or the counts do not add up.
+        StoreError: the catalogue has not been embedded with this encoder, the counts do not add up, or the recall is
+            below its bar.
     """
-    import ray
-
-    directory = embeddings_directory(encoder, catalog.manifest.name, catalog.manifest.version)
-    embeddings = read_manifest(store, directory, EmbeddingsManifest)
-    index = f"{encoder}-{digest_of(embeddings.encoder_digest, catalog.reference, settings.shards)}"
+    embeddings = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
+    sources = Sources(catalog, embeddings)
+    index = index_id(sources, settings)
     if has_manifest(store, f"indexes/{index}"):
-        return read_manifest(store, f"indexes/{index}", IndexManifest), {"seconds": 0.0, "rows_per_s": 0.0}
+        return read_index(store, index), {"seconds": 0.0, "rows_per_s": 0.0}
     started = time.monotonic()
-    arguments = (store, index, catalog.manifest.name, catalog.manifest.version, directory)
-    task = ray.remote(num_cpus=1)(build_shard)
-    pending = {task.remote(*arguments, shard, settings.shards): shard for shard in range(settings.shards)}
-    counts: dict[int, tuple[int, int]] = {}
-    with progress("indexing", total=embeddings.rows, unit="images") as bar:
-        while pending:
-            done, _ = ray.wait(list(pending))
-            shard = pending.pop(done[0])
-            counts[shard] = ray.get(done[0])
-            bar.update(counts[shard][0])
+    manifest = build(sources, settings, OnRay())
     seconds = time.monotonic() - started
-    shard_rows = [counts[shard][0] for shard in range(settings.shards)]
-    if sum(shard_rows) != embeddings.rows:
-        raise StoreError(f"{embeddings.rows} images were embedded, but {sum(shard_rows)} rows were indexed")
-    manifest = IndexManifest(
-        index=index,
-        encoder=encoder,
-        encoder_digest=embeddings.encoder_digest,
-        dimension=embeddings.dimension,
-        metric="inner_product" if HIGHER_IS_BETTER else "distance",
-        catalog=catalog.manifest.name,
-        catalog_version=catalog.manifest.version,
-        rows=sum(shard_rows),
-        products=sum(products for _, products in counts.values()),
-        shard_rows=shard_rows,
-        settings={"shards": settings.shards},
-    )
-    write_manifest(store, f"indexes/{index}", manifest)
     return manifest, {"seconds": round(seconds, 1), "rows_per_s": round(manifest.rows / seconds, 1)}
 
 
-def build_shard(
-    store: Store, index: str, catalog_name: str, version: str, embeddings: str, shard: int, shards: int
-) -> tuple[int, int]:
-    """Write one shard; returns its rows and its products."""
-    catalog = open_catalog(store, catalog_name, version)
-    part_rows = [pq.read_metadata(path, filesystem=store.filesystem).num_rows for path in catalog.part_paths()]
-    rows = catalog_rows(catalog.read(_columns(catalog)), part_rows)
-    manifest = read_manifest(store, embeddings, EmbeddingsManifest)
-    vectors = pa.concat_tables(_read_part(store, f"{embeddings}/{part}") for part in manifest.parts)
-    return write_shard(store, index, shard, embeddings=vectors, catalog=rows, shards=shards)
+class OnRay:
+    """Runs the stages as tasks of the connected cluster."""
+
+    def write_shards(self, sources: Sources, index: str, shards: int) -> Iterator[ShardCounts]:
+        import ray
+
+        shared = ray.put(sources)
+        counts, blocks = _scatter(shared, sources, shards)
+        gather = ray.remote(num_cpus=1)(_gather)
+        pending: dict[Any, int] = {}
+        for shard in range(shards):
+            rows = sum(count[shard] for count in counts)
+            task = gather.options(memory=_memory(rows * (2 * sources.dimension + ROW_BYTES) + GROUP_BYTES))
+            pending[task.remote(shared, index, shard, [group[shard] for group in blocks], rows)] = shard
+        with progress("indexing", total=sources.embeddings.rows, unit="images") as bar:
+            while pending:
+                (done,), _ = ray.wait(list(pending))
+                shard, written = pending.pop(done), _result(done)
+                for of_group in blocks:
+                    of_group[shard] = None  # the object store may forget it
+                bar.update(written.rows)
+                yield written
+
+    def map(self, what: str, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+        import ray
+
+        task = ray.remote(num_cpus=1)(_call)
+        shared = ray.put(function)
+        pending = [task.remote(shared, job) for job in jobs]
+        results = []
+        with progress(what, total=len(jobs), unit="shards") as bar:
+            for one in pending:
+                results.append(_result(one))
+                bar.update(1)
+        return results
 
 
-def _columns(catalog: Catalog) -> list[str]:
-    return ["image_id", "product_id", "category", "content_hash", *catalog.manifest.attributes]
+def _scatter(shared: Any, sources: Sources, shards: int) -> tuple[list[list[int]], list[list[Any]]]:
+    """Split all parts: the rows, and the references of the blocks, of every group and shard, in the parts' order."""
+    import ray
+
+    at_once = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    runs = groups(sources, at_least=at_once)
+    task = ray.remote(num_cpus=1, num_returns=shards + 1)(_split)
+    counts: list[list[int]] = [[] for _ in runs]
+    blocks: list[list[Any]] = [[] for _ in runs]
+    pending: dict[Any, int] = {}
+    waiting = list(enumerate(runs))[::-1]
+    with progress("splitting", total=sources.embeddings.rows, unit="images") as bar:
+        while waiting or pending:
+            while waiting and len(pending) < at_once:
+                group, parts = waiting.pop()
+                first, *blocks[group] = task.remote(shared, parts, shards)
+                pending[first] = group
+            (done,), _ = ray.wait(list(pending))
+            group = pending.pop(done)
+            counts[group] = _result(done)
+            bar.update(sum(counts[group]))
+    return counts, blocks
 
 
-def _read_part(store: Store, name: str) -> Any:
-    return pq.read_table(store.path(name), columns=["image_id", "content_hash", "vector"], filesystem=store.filesystem)
+def _split(sources: Sources, parts: Sequence[int], shards: int) -> tuple[Any, ...]:
+    """How many rows each shard gets of some parts, and then its block, shard by shard."""
+    blocks = split(sources, parts, shards)
+    return ([len(block) for block in blocks], *blocks)
+
+
+def _gather(sources: Sources, index: str, shard: int, references: list[Any], rows: int) -> ShardCounts:
+    return write_shard(sources.store, index, shard, _fetched(references), rows)
+
+
+def _fetched(references: list[Any]) -> Iterator[Block]:
+    """The blocks, one at a time."""
+    import ray
+
+    for reference in references:
+        yield ray.get(reference)
+
+
+def _call(function: Callable[[J], R], job: J) -> R:
+    return function(job)
+
+
+def _result(reference: Any) -> Any:
+    """What a task returned; what it raised for people to read is raised as it was, without Ray's traceback."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, VisnetError):
+            raise error.cause from None
+        raise
+
+
+def _memory(wanted: int) -> int:
+    """The memory that a task asks for; never more than the largest node has, or it would wait for ever."""
+    import ray
+
+    largest = max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    return int(min(wanted, largest))

@@ -56,6 +56,10 @@ class EmbeddingsManifest(Manifest):
         """Rows that have a vector."""
         return self.embedded + self.reused
 
+    @property
+    def directory(self) -> str:
+        return embeddings_directory(self.encoder, self.catalog, self.catalog_version, attempt=self.attempt)
+
 
 def embeddings_schema(dimension: int) -> pa.Schema:
     """The columns of a part."""
@@ -68,8 +72,8 @@ def embeddings_directory(encoder: str, catalog: str, version: str, *, attempt: i
     return f"embeddings/{encoder}/{catalog}-{version}{f'~{attempt}' if attempt > 1 else ''}"
 
 
-def find_embeddings(store: Store, encoder: str, catalog: str, version: str) -> tuple[str, EmbeddingsManifest]:
-    """The last attempt at a catalogue's embeddings: its directory and its manifest.
+def find_embeddings(store: Store, encoder: str, catalog: str, version: str) -> EmbeddingsManifest:
+    """The last attempt at a catalogue's embeddings.
 
     Raises:
         StoreError: there is none.
@@ -78,7 +82,7 @@ def find_embeddings(store: Store, encoder: str, catalog: str, version: str) -> t
     while has_manifest(store, embeddings_directory(encoder, catalog, version, attempt=attempt + 1)):
         attempt += 1
     directory = embeddings_directory(encoder, catalog, version, attempt=attempt)
-    return directory, read_manifest(store, directory, EmbeddingsManifest)
+    return read_manifest(store, directory, EmbeddingsManifest)
 
 
 def vector_array(vector_ND: np.ndarray) -> pa.FixedSizeListArray:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visnet.platform.embeddings import QUARANTINE, EmbeddingsManifest, embeddings_directory
+from visnet.platform.embeddings import QUARANTINE, EmbeddingsManifest
 from visnet.platform.encoder import EncoderManifest
 from visnet.platform.errors import StoreError
 from visnet.platform.index import IndexManifest
@@ -134,7 +134,7 @@ def _files(store: Store, pieces: Pieces) -> Gate:
 def _counted(store: Store, pieces: Pieces) -> tuple[dict[str, int], dict[str, int]]:
     """Rows by what they are: as the manifests say, and as they are found."""
     embeddings, index, similar = pieces.embeddings, pieces.index, pieces.recommendations
-    directory = embeddings_directory(embeddings.encoder, embeddings.catalog, embeddings.catalog_version)
+    directory = embeddings.directory
     wanted = {"vectors": embeddings.rows, "quarantine": embeddings.quarantined, "recommendations": similar.products}
     found = {
         "vectors": sum(_parquet_rows(store, f"{directory}/{part}") for part in embeddings.parts),

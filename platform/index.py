@@ -1,33 +1,32 @@
-"""The index artifact: exact shards on disk, each a block of float16 vectors beside its rows.
+"""The index artifact: shards on disk, each a block of float16 vectors beside its rows.
 
     indexes/<id>/manifest.json
-    indexes/<id>/shard-0000/vectors.npy     float16 (rows, dimension)
+    indexes/<id>/shard-0000/vectors.npy     float16 (rows, dimension), sorted by category, product and image
     indexes/<id>/shard-0000/rows.arrow      ids, category, attributes, where the image is; mapped, not loaded
+    indexes/<id>/shard-0000/keys.arrow      the rows' products and images as numbers, and a way to find a product
+    indexes/<id>/shard-0000/ann.faiss       approximate kinds only: the lists and codes that FAISS searches
 
 A row says where its image stands in the catalogue (part and row), so that the service can show it without a copy.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from visnet.platform.catalog import IMAGE_FIELDS
-from visnet.platform.embeddings import vector_matrix
+from visnet.platform.ann import AnnParameters, AnnVectors, read_ann
 from visnet.platform.errors import DigestMismatchError, NotFoundError, StoreError
+from visnet.platform.index_gather import ROWS, VECTORS, shard_directory
+from visnet.platform.index_scatter import LOCATION_FIELDS as LOCATION_FIELDS
 from visnet.platform.manifest import Manifest, finished, read_manifest
-from visnet.platform.partition import shard_of
 from visnet.platform.shard import Shard
+from visnet.platform.shard_keys import KEYS, RowKeys, read_keys
 from visnet.platform.store import Store
 
 # N rows, D embedding
-
-LOCATION_FIELDS = ("catalog_part", "catalog_row")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,52 +46,23 @@ class IndexManifest(Manifest):
     shard_rows: list[int]
     """Images of each shard; its length is the number of shards."""
     settings: dict[str, Any]
+    embeddings_attempt: int = 1
+    """Which attempt at the catalogue's embeddings it was built from."""
+    kind: str = "exact"
+    """exact or ivf-pq."""
+    ann: list[AnnParameters] = field(default_factory=list)
+    """How each shard is searched approximately, if it is; what was left open in the settings is worked out here."""
+    ann_recall_at_k: float | None = None
+    """Share of the exact answers that the approximate search finds; None: exact, or nothing to measure it with."""
+    recall_k: int | None = None
+    recall_queries: int | None = None
+    """Depth and number of the answers that were compared."""
+    min_ann_recall: float | None = None
+    """The bar that the recall had to reach."""
 
     @property
     def shards(self) -> int:
         return len(self.shard_rows)
-
-
-def shard_directory(index: str, shard: int) -> str:
-    return f"indexes/{index}/shard-{shard:04d}"
-
-
-def write_shard(
-    store: Store, index: str, shard: int, *, embeddings: pa.Table, catalog: pa.Table, shards: int
-) -> tuple[int, int]:
-    """Write one shard: the rows whose product hashes to it, joined, sorted by category.
-
-    Args:
-        embeddings: image_id, content_hash, vector (fixed-size list of float16).
-        catalog: the catalogue's columns but the images, with `LOCATION_FIELDS`.
-        shards: how many there are in all.
-
-    Returns:
-        Rows and products written.
-    """
-    mine = [shard_of(product, shards) == shard for product in catalog["product_id"].to_pylist()]
-    rows = catalog.filter(pa.array(mine, pa.bool_())).drop_columns(["content_hash"])
-    found = pc.index_in(rows["image_id"], value_set=embeddings["image_id"].combine_chunks())
-    rows = rows.append_column("embedding_row", found).filter(pc.is_valid(found))  # quarantined images have no vector
-    rows = rows.sort_by([("category", "ascending"), ("product_id", "ascending"), ("image_id", "ascending")])
-    taken = embeddings.select(["content_hash", "vector"]).take(rows["embedding_row"]).combine_chunks()
-    rows = rows.drop_columns(["embedding_row"]).append_column("content_hash", taken["content_hash"])
-    directory = shard_directory(index, shard)
-    store.write(f"{directory}/vectors.npy", _npy(vector_matrix(taken["vector"])))
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows.combine_chunks())
-    store.write(f"{directory}/rows.arrow", sink.getvalue())
-    return len(rows), pc.count_distinct(rows["product_id"]).as_py()
-
-
-def catalog_rows(columns: pa.Table, part_rows: list[int]) -> pa.Table:
-    """The catalogue's rows without the image columns, each with its part and its row in it."""
-    parts = np.repeat(np.arange(len(part_rows)), part_rows)
-    rows = np.concatenate([np.arange(count) for count in part_rows]) if part_rows else np.empty(0, int)
-    kept = columns.drop_columns([name for name in IMAGE_FIELDS if name in columns.column_names])
-    kept = kept.append_column(LOCATION_FIELDS[0], pa.array(parts, pa.int32()))
-    return kept.append_column(LOCATION_FIELDS[1], pa.array(rows, pa.int64()))
 
 
 def read_index(store: Store, index: str) -> IndexManifest:
@@ -132,20 +102,27 @@ def load_shard(
         )
     if not 0 <= shard < manifest.shards:
         raise StoreError(f"index {index} has shards 0 to {manifest.shards - 1}, not {shard}")
-    directory = shard_directory(index, shard)
+    return open_shard(store, manifest, shard, device=device)
+
+
+def open_shard(store: Store, manifest: IndexManifest, shard: int, *, device: str = "cpu") -> Shard:
+    """One shard of an index that is known to exist; an approximate one is searched on the CPU, whatever the device."""
+    directory = shard_directory(manifest.index, shard)
+    parameters = manifest.ann[shard] if manifest.ann else None
     try:
-        vectors = np.load(store.local_path(f"{directory}/vectors.npy"), mmap_mode="r", allow_pickle=False)
-        rows = pa.ipc.open_file(pa.memory_map(str(store.local_path(f"{directory}/rows.arrow")))).read_all()
-    except (OSError, ValueError, EOFError) as error:  # gone, cut off, or not what its name says
+        vectors, rows, keys = _read_files(store, directory)
+        ann = AnnVectors(vectors, read_ann(store, directory), parameters) if parameters and parameters.nlist else None
+    except (OSError, ValueError, EOFError, RuntimeError) as error:  # gone, cut off, or not what its name says
         raise StoreError(f"can't read {directory}: {error}") from None
     if len(rows) != manifest.shard_rows[shard]:
         raise StoreError(f"{directory} has {len(rows)} rows, its manifest says {manifest.shard_rows[shard]}")
     if vectors.shape[1:] != (manifest.dimension,):
         raise StoreError(f"{directory} has vectors {vectors.shape}, its manifest says dimension {manifest.dimension}")
-    return Shard(vectors, rows, device=device)
+    return Shard(vectors, rows, device=device, keys=keys, vectors=ann)
 
 
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+def _read_files(store: Store, directory: str) -> tuple[np.ndarray, pa.Table, RowKeys | None]:
+    vectors = np.load(store.local_path(f"{directory}/{VECTORS}"), mmap_mode="r", allow_pickle=False)
+    rows = pa.ipc.open_file(pa.memory_map(str(store.local_path(f"{directory}/{ROWS}")))).read_all()
+    keys = read_keys(store, directory) if store.exists(f"{directory}/{KEYS}") else None  # older ones have none
+    return vectors, rows, keys

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CPU_BLOCK = 2**21
 """Components searched at once on a CPU, 8 MiB: what stays in the cache while a batch of queries passes over it."""
+MERGE_BLOCKS = 32
+"""Blocks whose answers are kept before they are merged."""
 GPU_BLOCK = 2**28
 """Components copied to a GPU, or scored for a deep search, at once."""
 FAISS_GPU_MAX_K = 2_048
@@ -52,15 +54,7 @@ class CpuVectors:
         self._vector_ND = np.ascontiguousarray(vector_ND, dtype=np.float32)
 
     def search(self, query_QD: np.ndarray, start: int, stop: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        query_QD = np.ascontiguousarray(query_QD, dtype=np.float32)
-        scores, rows = [], []
-        for first, last in _blocks(start, stop, CPU_BLOCK // self._vector_ND.shape[1]):
-            block_ND = self._vector_ND[first:last]
-            score_QK, row_QK = faiss.knn(query_QD, block_ND, min(k, last - first), metric=faiss.METRIC_INNER_PRODUCT)
-            scores.append(score_QK)
-            rows.append(_counted_from(first, row_QK))
-        score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=True)
-        return score_QK, row_QK
+        return block_search(query_QD, self._vector_ND, start, stop, k)
 
     def take(self, row_N: np.ndarray) -> np.ndarray:
         taken: np.ndarray = self._vector_ND[row_N]
@@ -109,6 +103,27 @@ class GpuVectors:
 def make_vectors(vector_ND: np.ndarray, *, device: str) -> Vectors:
     """Vectors on `device`: "cpu", "cuda" or "cuda:N"."""
     return CpuVectors(vector_ND) if device == "cpu" else GpuVectors(vector_ND, device=device)
+
+
+def block_search(
+    query_QD: np.ndarray, vector_ND: np.ndarray, start: int, stop: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `Vectors.search` promises, by one pass on the CPU over vectors of any float type, mapped ones too.
+
+    What is not float32 is converted block by block, so it takes no more memory than a block.
+    """
+    query_QD = np.ascontiguousarray(query_QD, dtype=np.float32)
+    scores, rows = [], []
+    for first, last in _blocks(start, stop, CPU_BLOCK // vector_ND.shape[1]):
+        block_ND = np.ascontiguousarray(vector_ND[first:last], dtype=np.float32)
+        score_QK, row_QK = faiss.knn(query_QD, block_ND, min(k, last - first), metric=faiss.METRIC_INNER_PRODUCT)
+        scores.append(score_QK)
+        rows.append(_counted_from(first, row_QK))
+        if len(scores) == MERGE_BLOCKS:  # what waits does not grow with the number of blocks
+            score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=True)
+            scores, rows = [score_QK], [row_QK]
+    score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=True)
+    return score_QK, row_QK
 
 
 def deep_search(query_QD: Tensor, vector_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,8 @@ def create_release(store: Store, *, index: str, recommendations: str, evaluation
         evaluation: see `ReleaseManifest.evaluation`.
     """
     built = read_index(store, index)
-    directory = embeddings_directory(built.encoder, built.catalog, built.catalog_version)
+    attempt = built.embeddings_attempt
+    directory = embeddings_directory(built.encoder, built.catalog, built.catalog_version, attempt=attempt)
     pieces = Pieces(
         encoder=encoder_manifest(store, built.encoder),
         embeddings=read_manifest(store, directory, EmbeddingsManifest),

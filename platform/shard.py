@@ -1,4 +1,4 @@
-"""One shard of the index: exact search over the rows it owns, by category, collapsed to products.
+"""One shard of the index: search over the rows it owns, by category, collapsed to products.
 
 Rows are sorted by category, so a category is a slice and a filtered search costs less, not more. All images of a
 product live in one shard, so collapsing to products here is exact. Plain Python over FAISS; knows no Ray.
@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from visnet.platform.errors import NotFoundError, StoreError
-from visnet.platform.knn import make_vectors
+from visnet.platform.knn import Vectors, make_vectors
 from visnet.platform.merge import NO_ROW, merge
-from visnet.platform.partition import product_hash
+from visnet.platform.shard_keys import RowKeys, keys_of
 
 # Q queries, N rows, D embedding, K results
 
@@ -41,27 +41,41 @@ class Shard:
         vector_ND: unit vectors.
         rows: one row per vector, sorted by `category`, with image_id, product_id, content_hash and further columns.
         device: "cpu", "cuda" or "cuda:N".
+        keys: the rows' numbers; worked out from the rows if there are none.
+        vectors: what searches the vectors; by default all of them exactly, on `device`.
 
     Raises:
-        StoreError: rows and vectors do not belong together, or the rows are not sorted by category.
+        StoreError: rows, keys and vectors do not belong together, or the rows are not sorted by category.
     """
 
-    def __init__(self, vector_ND: np.ndarray, rows: pa.Table, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        vector_ND: np.ndarray,
+        rows: pa.Table,
+        *,
+        device: str = "cpu",
+        keys: RowKeys | None = None,
+        vectors: Vectors | None = None,
+    ) -> None:
         if len(vector_ND) != len(rows):
             raise StoreError(f"the shard has {len(vector_ND)} vectors for {len(rows)} rows: build the index anew")
+        self._keys = keys_of(rows) if keys is None else keys
+        if len(self._keys) != len(rows):
+            raise StoreError(f"the shard has {len(self._keys)} keys for {len(rows)} rows: build the index anew")
         self.rows = rows
         self.dimension = int(vector_ND.shape[1])
         self.categories = _slices(rows["category"])
-        self._vectors = make_vectors(vector_ND, device=device)
-        self.product_N = _codes(rows["product_id"])
-        self.content_N = _codes(rows["content_hash"])
-        self._repeats = {
-            kind: len(codes) - len(np.unique(codes)) > 0
-            for kind, codes in (("product", self.product_N), ("content", self.content_N))
-        }
-        hash_N = np.array([product_hash(product) for product in rows["product_id"].to_pylist()], np.uint64)
-        self._by_hash_N = np.argsort(hash_N, kind="stable")
-        self._sorted_hash_N = hash_N[self._by_hash_N]
+        self._vectors = make_vectors(vector_ND, device=device) if vectors is None else vectors
+
+    @property
+    def product_N(self) -> np.ndarray:
+        """The number of every row's product: its rank by id among the shard's products, from 0."""
+        return self._keys.product_N
+
+    @property
+    def content_N(self) -> np.ndarray:
+        """int64: rows with the same image bytes have the same number; in built shards, across shards too."""
+        return self._keys.content_N
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,8 +107,8 @@ class Shard:
             raise ValueError(f"expected k >= 1, got {k}")
         spans = self._spans(categories)
         rows_in_reach = sum(stop - start for start, stop in spans)
-        keys = [self.product_N] if self._repeats["product"] else []
-        if collapse_duplicates and self._repeats["content"]:
+        keys = [self.product_N] if self._keys.products < len(self) else []
+        if collapse_duplicates and self._keys.contents < len(self):
             keys.append(self.content_N)
         fetch = k
         while True:
@@ -109,10 +123,7 @@ class Shard:
 
     def rows_of(self, product_id: str) -> np.ndarray:
         """The rows of a product, in order; empty if the shard does not hold it."""
-        wanted = np.uint64(product_hash(product_id))
-        first = np.searchsorted(self._sorted_hash_N, wanted, side="left")
-        last = np.searchsorted(self._sorted_hash_N, wanted, side="right")
-        rows = np.sort(self._by_hash_N[first:last])
+        rows = self._keys.rows_with_hash(product_id)
         same = pc.equal(self.rows["product_id"].take(pa.array(rows)), product_id)
         mine: np.ndarray = rows[same.to_numpy(zero_copy_only=False)]
         return mine
@@ -130,8 +141,12 @@ class Shard:
         return vector_D
 
     def product_vectors(self, rows_of_products: Sequence[np.ndarray]) -> np.ndarray:
-        """The query vectors of several products by their rows: float32 (products, D)."""
-        means = np.reshape([self._vectors.take(rows).mean(axis=0) for rows in rows_of_products], (-1, self.dimension))
+        """The query vectors of several products by their rows, at least one each: float32 (products, D)."""
+        if not len(rows_of_products):
+            return np.empty((0, self.dimension), np.float32)
+        count_P = np.array([len(rows) for rows in rows_of_products])
+        taken_ND = self._vectors.take(np.concatenate(rows_of_products))
+        means = np.add.reduceat(taken_ND, np.cumsum(count_P) - count_P, axis=0) / count_P[:, None]
         norm = np.linalg.norm(means, axis=1, keepdims=True)
         normalised: np.ndarray = (means / np.maximum(norm, 1e-12)).astype(np.float32)
         return normalised
@@ -149,15 +164,6 @@ class Shard:
         return Hits(score_QK, row_QK)
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Equal values as equal integers; a null equals nothing."""
-    encoded = column.combine_chunks().dictionary_encode()
-    codes: np.ndarray = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    empty = codes == -1
-    codes[empty] = -1 - np.arange(int(empty.sum()))
-    return codes
-
-
 def _slices(category: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
     if not len(category):
         return {}
@@ -171,13 +177,19 @@ def _slices(category: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
 
 def _collapse(hits: Hits, keys: list[np.ndarray]) -> Hits:
     """Keep the best hit of every key: later ones of the same product or the same image become `NO_ROW`."""
-    row_QK = hits.row_QK.copy()
+    row_QK = hits.row_QK
     for key_N in keys:
-        for row_K in row_QK:
-            valid = np.flatnonzero(row_K != NO_ROW)
-            _, first = np.unique(key_N[row_K[valid]], return_index=True)
-            repeated = np.ones(len(valid), bool)
-            repeated[first] = False
-            row_K[valid[repeated]] = NO_ROW
+        row_QK = np.where(_repeated(key_N[row_QK], row_QK != NO_ROW), NO_ROW, row_QK)
     score_QK = np.where(row_QK == NO_ROW, -np.inf, hits.score_QK).astype(np.float32)
     return Hits(score_QK, row_QK)
+
+
+def _repeated(key_QK: np.ndarray, valid_QK: np.ndarray) -> np.ndarray:
+    """Where a key stands that an earlier valid place of its row has too; what is not valid has no key."""
+    order_QK = np.lexsort((key_QK, ~valid_QK), axis=1)  # stable: the first of equal keys stays the first
+    key_QK, valid_QK = (np.take_along_axis(array, order_QK, axis=1) for array in (key_QK, valid_QK))
+    again_QK = np.zeros(key_QK.shape, bool)
+    again_QK[:, 1:] = (key_QK[:, 1:] == key_QK[:, :-1]) & valid_QK[:, 1:]
+    repeated_QK = np.empty_like(again_QK)
+    np.put_along_axis(repeated_QK, order_QK, again_QK, axis=1)
+    return repeated_QK

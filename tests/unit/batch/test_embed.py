@@ -55,7 +55,7 @@ def run(store: Store, catalog: Catalog, encoder: str, settings: EmbedSettings = 
 
 
 def folder(store: Store, made: EmbeddingsManifest) -> Path:
-    return Path(store.path(embeddings_directory(made.encoder, made.catalog, made.catalog_version)))
+    return Path(store.path(made.directory))
 
 
 def rows_of(store: Store, made: EmbeddingsManifest) -> list[dict[str, Any]]:
@@ -273,10 +273,8 @@ def test_what_is_in_quarantine_can_be_tried_again(
     assert (again.attempt, counts(again), sum(encoded)) == (2, (9, 0, 6, 3), 0), "its bytes are another row's too"
     asked = {path for path, count in server.requests.items() if count > seen[path]}
     assert asked == {"/late-2/1", "/gone/2", "/late-4/3"}
-    directory, manifest = find_embeddings(store, encoder, "shop", "1")
-    assert (directory, manifest) == (embeddings_directory(encoder, "shop", "1", attempt=2), again)
-    paths = sorted(Path(store.path(directory)).glob("part-*.parquet"))
-    rows = [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
+    assert find_embeddings(store, encoder, "shop", "1") == again
+    rows = rows_of(store, again)
     assert [row["image_id"][-1] for row in rows] == list("014567")
     assert [row["content_hash"] for row in rows[:2]] == [content_hash(make_pictures([n])[0]) for n in (0, 1)]
     assert run(store, catalog, encoder) == again

@@ -1,104 +1,48 @@
 """The index artifact: what is written is what is searched, and nothing that does not belong together is loaded."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from visnet.platform import catalog as catalog_module
-from visnet.platform.catalog import Catalog, write_catalog
+from tests.embedded_shop import DIGEST, Shop, embedded_shop
 from visnet.platform.embeddings import vector_array
 from visnet.platform.errors import DigestMismatchError, StoreError
 from visnet.platform.imaging import content_hash
-from visnet.platform.index import (
-    IndexManifest,
-    catalog_rows,
-    load_shard,
-    read_index,
-    shard_directory,
-    write_shard,
-)
+from visnet.platform.index import IndexManifest, load_shard, open_shard, read_index, shard_directory
+from visnet.platform.index_build import InProcess, build
 from visnet.platform.manifest import write_manifest
 from visnet.platform.merge import merge
 from visnet.platform.partition import shard_of
+from visnet.platform.settings import IndexSettings
 from visnet.platform.store import Store
 
-Picture = Callable[..., bytes]
 IMAGES = 30
 DIMENSION = 8
-DIGEST = "d" * 64
-QUARANTINED = {"i4", "i11"}
+QUARANTINED = frozenset({"i4", "i11"})
 
 
 @pytest.fixture
-def catalog(store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    """30 images of 15 products in 4 categories, in three parts of small row groups."""
-    monkeypatch.setattr(catalog_module, "ROWS_PER_PART", 10)
-    monkeypatch.setattr(catalog_module, "ROW_GROUP_BYTES", 10_000)
-    rows = pa.table(
-        {
-            "image_id": [f"i{n}" for n in range(IMAGES)],
-            "product_id": [f"p{n // 2}" for n in range(IMAGES)],
-            "category": [f"c{n % 4}" for n in range(IMAGES)],
-            "image": pa.array([picture(n) for n in range(IMAGES)], pa.binary()),
-            "price": [n / 2 for n in range(IMAGES)],
-            "empty": pa.nulls(IMAGES),
-        }
-    )
-    batches = [rows.slice(start, 5) for start in range(0, IMAGES, 5)]
-    return write_catalog(store, name="shop", version="v1", source="a test", batches=batches)
+def shop(store: Store) -> Shop:
+    """30 images of 15 products in 4 categories, in three parts."""
+    return embedded_shop(store, quarantined=QUARANTINED)
 
 
-def matrix() -> np.ndarray:
-    vector_ND = np.random.default_rng(0).normal(size=(IMAGES, DIMENSION))
-    unit: np.ndarray = (vector_ND / np.linalg.norm(vector_ND, axis=1, keepdims=True)).astype(np.float16)
-    return unit
-
-
-def embeddings(catalog: Catalog) -> pa.Table:
-    """In another order than the catalogue's, in two chunks, without the quarantined."""
-    table = catalog.read(["image_id", "content_hash"]).append_column("vector", vector_array(matrix()))
-    kept = [n for n in reversed(range(IMAGES)) if f"i{n}" not in QUARANTINED]
-    return pa.concat_tables([table.take(kept[:9]), table.take(kept[9:])])
-
-
-def build(store: Store, catalog: Catalog, shards: int, *, rows: pa.Table | None = None) -> IndexManifest:
-    part_rows = [pq.read_metadata(path, filesystem=store.filesystem).num_rows for path in catalog.part_paths()]
-    located = catalog_rows(catalog.read() if rows is None else rows, part_rows)
-    vectors = embeddings(catalog)
-    counts = [
-        write_shard(store, "x", shard, embeddings=vectors, catalog=located, shards=shards) for shard in range(shards)
-    ]
-    manifest = IndexManifest(
-        index="x",
-        encoder="e",
-        encoder_digest=DIGEST,
-        dimension=DIMENSION,
-        metric="inner_product",
-        catalog="shop",
-        catalog_version="v1",
-        rows=sum(rows for rows, _ in counts),
-        products=sum(products for _, products in counts),
-        shard_rows=[rows for rows, _ in counts],
-        settings={},
-    )
-    write_manifest(store, "indexes/x", manifest)
-    return manifest
+def made(shop: Shop, shards: int) -> IndexManifest:
+    return build(shop.sources, IndexSettings(shards=shards), InProcess())
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5])
 def test_every_embedded_image_is_in_the_shard_of_its_product_with_its_own_vector(
-    store: Store, catalog: Catalog, shards: int
+    store: Store, shop: Shop, shards: int
 ) -> None:
-    manifest = build(store, catalog, shards)
-    assert (read_index(store, "x"), manifest.shards) == (manifest, shards)
+    manifest = made(shop, shards)
+    assert (read_index(store, manifest.index), manifest.shards) == (manifest, shards)
     assert (manifest.rows, manifest.products) == (IMAGES - len(QUARANTINED), 15)
-    vector_ND, seen = matrix().astype(np.float32), []
+    vector_ND, seen = shop.vector_ND.astype(np.float32), []
     for number in range(shards):
-        shard = load_shard(store, "x", number, encoder_digest=DIGEST)
+        shard = load_shard(store, manifest.index, number, encoder_digest=DIGEST)
         for row, found in enumerate(shard.rows.to_pylist()):
             n = int(found["image_id"][1:])
             assert shard_of(found["product_id"], shards) == number
@@ -111,25 +55,25 @@ def test_every_embedded_image_is_in_the_shard_of_its_product_with_its_own_vector
     assert sorted(seen) == sorted({f"i{n}" for n in range(IMAGES)} - QUARANTINED)
 
 
-def test_an_image_is_located_by_part_and_row(store: Store, catalog: Catalog, picture: Picture) -> None:
-    build(store, catalog, 2)
+def test_an_image_is_located_by_part_and_row(store: Store, shop: Shop) -> None:
+    manifest, catalog = made(shop, 2), shop.sources.catalog
     assert len(catalog.manifest.parts) == 3
     for number in range(2):
-        for found in load_shard(store, "x", number).rows.to_pylist():
+        for found in load_shard(store, manifest.index, number).rows.to_pylist():
             image, _ = catalog.image(found["catalog_part"], found["catalog_row"])
-            assert image == picture(int(found["image_id"][1:]))
+            assert image == shop.rows["image"][int(found["image_id"][1:])].as_py()
             assert content_hash(image) == found["content_hash"]
 
 
-def test_the_shards_together_answer_as_one(store: Store, catalog: Catalog) -> None:
-    build(store, catalog, 3)
+def test_the_shards_together_answer_as_one(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 3)
     query_QD = np.random.default_rng(1).normal(size=(6, DIMENSION)).astype(np.float32)
-    shards = [load_shard(store, "x", number) for number in range(3)]
+    shards = [load_shard(store, manifest.index, number) for number in range(3)]
     hits = [shard.search(query_QD, 5) for shard in shards]
     score_QK, shard_QK, row_QK = merge(
         [hit.score_QK for hit in hits], [hit.row_QK for hit in hits], 5, higher_is_better=True
     )
-    score_QN = query_QD @ matrix().astype(np.float32).T
+    score_QN = query_QD @ shop.vector_ND.astype(np.float32).T
     score_QN[:, [int(image[1:]) for image in QUARANTINED]] = -np.inf
     best_QP = score_QN.reshape(6, 15, 2).max(axis=2)  # two images to a product
     np.testing.assert_allclose(score_QK, -np.sort(-best_QP, axis=1)[:, :5], atol=1e-5)
@@ -138,33 +82,20 @@ def test_the_shards_together_answer_as_one(store: Store, catalog: Catalog) -> No
         assert products == [f"p{p}" for p in np.argsort(-best_QP[q])[:5]]
 
 
-def test_all_products_in_one_shard_leave_the_others_empty_but_alive(store: Store, catalog: Catalog) -> None:
-    shards = 3
-    mine = next(f"p{n}" for n in range(99) if shard_of(f"p{n}", shards) == 1)
-    rows = catalog.read()
-    rows = rows.set_column(1, "product_id", pa.array([mine] * IMAGES))
-    manifest = build(store, catalog, shards, rows=rows)
-    assert manifest.shard_rows == [0, IMAGES - len(QUARANTINED), 0]
-    assert manifest.products == 1
-    for number in range(shards):
-        shard = load_shard(store, "x", number, encoder_digest=DIGEST)
-        hits = shard.search(np.ones((1, DIMENSION), np.float32), 2)
-        assert (hits.row_QK != -1).sum() == (1 if number == 1 else 0)
-        assert shard.dimension == DIMENSION
-
-
-def test_another_encoders_index_is_refused(store: Store, catalog: Catalog) -> None:
-    build(store, catalog, 1)
-    with pytest.raises(DigestMismatchError, match=r"index x was made by encoder digest dddddddddddd, .* eeeeeeeeeeee"):
-        load_shard(store, "x", 0, encoder_digest="e" * 64)
-    assert len(load_shard(store, "x", 0, encoder_digest=None)) == IMAGES - len(QUARANTINED)
+def test_another_encoders_index_is_refused(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 1)
+    with pytest.raises(
+        DigestMismatchError, match=r"index e-\w+ was made by encoder digest dddddddddddd, .* eeeeeeeeeeee"
+    ):
+        load_shard(store, manifest.index, 0, encoder_digest="e" * 64)
+    assert len(load_shard(store, manifest.index, 0, encoder_digest=None)) == IMAGES - len(QUARANTINED)
 
 
 @pytest.mark.parametrize("shard", [-1, 2])
-def test_a_shard_that_is_not_there_is_refused(store: Store, catalog: Catalog, shard: int) -> None:
-    build(store, catalog, 2)
-    with pytest.raises(StoreError, match=f"index x has shards 0 to 1, not {shard}"):
-        load_shard(store, "x", shard)
+def test_a_shard_that_is_not_there_is_refused(store: Store, shop: Shop, shard: int) -> None:
+    manifest = made(shop, 2)
+    with pytest.raises(StoreError, match=f"index {manifest.index} has shards 0 to 1, not {shard}"):
+        load_shard(store, manifest.index, shard)
     with pytest.raises(StoreError, match="no finished indexes/y"):
         load_shard(store, "y", 0)
 
@@ -174,35 +105,79 @@ def test_a_shard_that_is_not_there_is_refused(store: Store, catalog: Catalog, sh
     [({"shard_rows": [29]}, "has 28 rows, its manifest says 29"), ({"dimension": 9}, "its manifest says dimension 9")],
 )
 def test_what_is_not_as_the_manifest_says_is_refused(
-    store: Store, catalog: Catalog, change: dict[str, object], message: str
+    store: Store, shop: Shop, change: dict[str, object], message: str
 ) -> None:
-    manifest = build(store, catalog, 1)
-    write_manifest(store, "indexes/x", dataclasses.replace(manifest, **change))  # type: ignore[arg-type]
+    manifest = made(shop, 1)
+    write_manifest(store, f"indexes/{manifest.index}", dataclasses.replace(manifest, **change))  # type: ignore[arg-type]
     with pytest.raises(StoreError, match=message):
-        load_shard(store, "x", 0)
+        load_shard(store, manifest.index, 0)
 
 
-def test_vectors_that_are_not_the_rows_are_refused(store: Store, catalog: Catalog) -> None:
-    build(store, catalog, 2)
-    other = store.read(f"{shard_directory('x', 1)}/vectors.npy")
-    assert len(other) != len(store.read(f"{shard_directory('x', 0)}/vectors.npy"))
-    store.write(f"{shard_directory('x', 0)}/vectors.npy", other)
+def test_vectors_that_are_not_the_rows_are_refused(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 2)
+    other = store.read(f"{shard_directory(manifest.index, 1)}/vectors.npy")
+    assert len(other) != len(store.read(f"{shard_directory(manifest.index, 0)}/vectors.npy"))
+    store.write(f"{shard_directory(manifest.index, 0)}/vectors.npy", other)
     with pytest.raises(StoreError, match="vectors for"):
-        load_shard(store, "x", 0)
+        load_shard(store, manifest.index, 0)
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "rows.arrow"])
+@pytest.mark.parametrize("name", ["vectors.npy", "rows.arrow", "keys.arrow"])
 @pytest.mark.parametrize("keep", [0, 20, -100])
-def test_a_file_cut_off_is_refused(store: Store, catalog: Catalog, name: str, keep: int) -> None:
-    build(store, catalog, 1)
-    file = f"{shard_directory('x', 0)}/{name}"
+def test_a_file_cut_off_is_refused(store: Store, shop: Shop, name: str, keep: int) -> None:
+    manifest = made(shop, 1)
+    file = f"{shard_directory(manifest.index, 0)}/{name}"
     store.write(file, store.read(file)[:keep])
-    with pytest.raises(StoreError, match="can't read indexes/x/shard-0000"):
-        load_shard(store, "x", 0)
+    with pytest.raises(StoreError, match=f"can't read indexes/{manifest.index}/shard-0000"):
+        load_shard(store, manifest.index, 0)
+
+
+def test_keys_of_other_rows_are_refused(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 2)
+    other = store.read(f"{shard_directory(manifest.index, 1)}/keys.arrow")
+    store.write(f"{shard_directory(manifest.index, 0)}/keys.arrow", other)
+    with pytest.raises(StoreError, match="keys for"):
+        load_shard(store, manifest.index, 0)
+
+
+def test_keys_without_a_column_are_refused(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 1)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, pa.schema([("product_number", pa.int32())])) as writer:
+        writer.write_batch(pa.record_batch({"product_number": pa.array([0], pa.int32())}))
+    store.write(f"{shard_directory(manifest.index, 0)}/keys.arrow", sink.getvalue().to_pybytes())
+    with pytest.raises(StoreError, match=r"can't read .*keys.arrow lacks"):
+        load_shard(store, manifest.index, 0)
+
+
+def test_an_index_from_before_keys_is_read(store: Store, shop: Shop) -> None:
+    manifest = made(shop, 1)
+    mapped = open_shard(store, manifest, 0)
+    store.filesystem.delete_file(store.path(f"{shard_directory(manifest.index, 0)}/keys.arrow"))
+    computed = open_shard(store, manifest, 0)
+    np.testing.assert_array_equal(computed.product_N, mapped.product_N)
+    assert [computed.rows_of(f"p{n}").tolist() for n in range(16)] == [
+        mapped.rows_of(f"p{n}").tolist() for n in range(16)
+    ]
+
+
+def test_a_loaded_shard_maps_its_numbers_and_hashes_one_id(
+    store: Store, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, hashed = made(shop, 1), []
+    monkeypatch.setattr("visnet.platform.shard_keys.product_hash", lambda name: hashed.append(name) or 7)
+    shard = load_shard(store, manifest.index, 0)
+    for numbers in (shard.product_N, shard.content_N):
+        assert not numbers.flags.owndata
+        assert not numbers.flags.writeable
+    assert hashed == []
+    shard.rows_of("p1")
+    assert hashed == ["p1"]
+    assert not set(shard.rows.column_names) & {"product_number", "content_key", "row_by_hash", "product_hash"}
 
 
 def test_vectors_are_stored_as_fixed_size_lists_of_float16() -> None:
-    array = vector_array(matrix().astype(np.float32))
-    assert str(array.type) == "fixed_size_list<item: halffloat>[8]"
-    assert array.to_pylist() == matrix().tolist()
+    vector_ND = np.eye(3, 8)
+    assert str(vector_array(vector_ND).type) == "fixed_size_list<item: halffloat>[8]"
+    assert vector_array(vector_ND).to_pylist() == vector_ND.tolist()
     assert len(vector_array(np.empty((0, 8)))) == 0

@@ -185,7 +185,7 @@ def test_rows_of_a_product_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     products = rows["product_id"].to_pylist()
     for colliding in (False, True):
         if colliding:  # two products may have the same hash: ids decide
-            monkeypatch.setattr("visnet.platform.shard.product_hash", lambda product: len(product))
+            monkeypatch.setattr("visnet.platform.shard_keys.product_hash", lambda product: len(product))
         shard = Shard(make_vectors(rows), rows)
         for product in set(products):
             assert shard.rows_of(product).tolist() == [n for n in range(30) if products[n] == product]
