@@ -6,6 +6,7 @@ import click
 
 from visnet.batch.index_cli import index
 from visnet.batch.options import encoder_option
+from visnet.batch.recommend_cli import recommend
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
 from visnet.platform.encoder import newest_encoder
@@ -62,34 +63,6 @@ def embed(
         },
         f"{manifest.images:,} images: {manifest.embedded:,} embedded, {manifest.reused:,} reused, "
         f"{manifest.quarantined:,} in quarantine",
-    )
-
-
-@click.command()
-@click.option("--index", "index_name", metavar="ID", help="Default: the newest.")
-@click.option("--k", type=int, help="Neighbours kept for every product.")
-@cluster_options
-@shared_options
-def recommend(invocation: Invocation, index_name: str | None, k: int | None, address: str | None, fit: bool) -> None:
-    """Compute every product's most similar others, for an index."""
-    from visnet.batch.recommend import recommend as run
-    from visnet.platform.index import newest_index
-
-    store = invocation.store
-    index_name = index_name or newest_index(store).index
-    with invocation.cluster(address):
-        settings = invocation.fitted(fit)
-        manifest, figures = run(
-            store, index_name, overridden(settings.recommend, k=k), gpus_per_shard=settings.serve.shard.gpus
-        )
-    invocation.report(
-        {
-            "recommendations": manifest.recommendations,
-            "products": manifest.products,
-            "reused": figures["seconds"] == 0,
-            **figures,
-        },
-        f"recommendations {manifest.recommendations}: {manifest.products:,} products, up to {manifest.k} each",
     )
 
 

@@ -24,6 +24,7 @@ from visnet.batch.embed_units import Decoded, UnitDecoder, UnitEncoder
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import load_encoder
 from visnet.platform.imaging import Preprocessing
+from visnet.platform.ray_tasks import run_tasks
 from visnet.platform.settings import EmbedSettings
 
 J = TypeVar("J")
@@ -35,8 +36,6 @@ BLOCKS = 10_000
 """Pieces of the list of units that Ray handles at most; each costs the driver a few milliseconds."""
 FEW = 24
 """Jobs that are done in the driver: before Ray has started its workers they are over."""
-AHEAD = 2
-"""Jobs per CPU that are handed to Ray before the first is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,25 +131,10 @@ class OnRay:
         )
 
     def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
-        import ray
-
         if len(jobs) <= FEW:
             yield from map(function, jobs)
             return
-        task = ray.remote(num_cpus=1, max_retries=-1)(_call)
-        shared = ray.put(function)
-        waiting = list(reversed(jobs))
-        running: list[Any] = []
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        while waiting or running:
-            while waiting and len(running) < most:
-                running.append(task.remote(shared, waiting.pop()))
-            done, running = ray.wait(running, num_returns=1)
-            yield from ray.get(done)
-
-
-def _call(function: Callable[[J], R], job: J) -> R:
-    return function(job)
+        yield from run_tasks(function, jobs)
 
 
 def _processes(work: Work) -> int:

@@ -7,19 +7,20 @@ no more of them than fit. Blocks that are lost with a node are read again, and a
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from visnet.platform.catalog import Catalog
 from visnet.platform.embeddings import find_embeddings
-from visnet.platform.errors import VisnetError
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.index_build import build, index_id
 from visnet.platform.index_gather import ShardCounts, write_shard
 from visnet.platform.index_scatter import GROUP_BYTES, Block, Sources, groups, split
 from visnet.platform.manifest import has_manifest
 from visnet.platform.progress import progress
+from visnet.platform.ray_tasks import result_of, run_tasks
 from visnet.platform.settings import IndexSettings
 from visnet.platform.store import Store
 
@@ -70,24 +71,19 @@ class OnRay:
         with progress("indexing", total=sources.embeddings.rows, unit="images") as bar:
             while pending:
                 (done,), _ = ray.wait(list(pending))
-                shard, written = pending.pop(done), _result(done)
+                shard, written = pending.pop(done), result_of(done)
                 for of_group in blocks:
                     of_group[shard] = None  # the object store may forget it
                 bar.update(written.rows)
                 yield written
 
     def map(self, what: str, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
-        import ray
-
-        task = ray.remote(num_cpus=1)(_call)
-        shared = ray.put(function)
-        pending = [task.remote(shared, job) for job in jobs]
-        results = []
+        results: dict[int, R] = {}
         with progress(what, total=len(jobs), unit="shards") as bar:
-            for one in pending:
-                results.append(_result(one))
+            for number, result in run_tasks(functools.partial(_numbered, function), list(enumerate(jobs))):
+                results[number] = result
                 bar.update(1)
-        return results
+        return [results[number] for number in range(len(jobs))]
 
 
 def _scatter(shared: Any, sources: Sources, shards: int) -> tuple[list[list[int]], list[list[Any]]]:
@@ -109,7 +105,7 @@ def _scatter(shared: Any, sources: Sources, shards: int) -> tuple[list[list[int]
                 pending[first] = group
             (done,), _ = ray.wait(list(pending))
             group = pending.pop(done)
-            counts[group] = _result(done)
+            counts[group] = result_of(done)
             bar.update(sum(counts[group]))
     return counts, blocks
 
@@ -132,20 +128,9 @@ def _fetched(references: list[Any]) -> Iterator[Block]:
         yield ray.get(reference)
 
 
-def _call(function: Callable[[J], R], job: J) -> R:
-    return function(job)
-
-
-def _result(reference: Any) -> Any:
-    """What a task returned; what it raised for people to read is raised as it was, without Ray's traceback."""
-    import ray
-
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, VisnetError):
-            raise error.cause from None
-        raise
+def _numbered(function: Callable[[J], R], job: tuple[int, J]) -> tuple[int, R]:
+    number, one = job
+    return number, function(one)
 
 
 def _memory(wanted: int) -> int:

@@ -110,7 +110,7 @@ def open_shard(store: Store, manifest: IndexManifest, shard: int, *, device: str
     directory = shard_directory(manifest.index, shard)
     parameters = manifest.ann[shard] if manifest.ann else None
     try:
-        vectors, rows, keys = _read_files(store, directory)
+        vectors, rows, keys = read_files(store, directory)
         ann = AnnVectors(vectors, read_ann(store, directory), parameters) if parameters and parameters.nlist else None
     except (OSError, ValueError, EOFError, RuntimeError) as error:  # gone, cut off, or not what its name says
         raise StoreError(f"can't read {directory}: {error}") from None
@@ -121,8 +121,9 @@ def open_shard(store: Store, manifest: IndexManifest, shard: int, *, device: str
     return Shard(vectors, rows, device=device, keys=keys, vectors=ann)
 
 
-def _read_files(store: Store, directory: str) -> tuple[np.ndarray, pa.Table, RowKeys | None]:
+def read_files(store: Store, directory: str) -> tuple[np.ndarray, pa.Table, RowKeys | None]:
+    """A shard's vectors, rows and keys, mapped; shards that an older visnet built have no keys."""
     vectors = np.load(store.local_path(f"{directory}/{VECTORS}"), mmap_mode="r", allow_pickle=False)
     rows = pa.ipc.open_file(pa.memory_map(str(store.local_path(f"{directory}/{ROWS}")))).read_all()
-    keys = read_keys(store, directory) if store.exists(f"{directory}/{KEYS}") else None  # older ones have none
+    keys = read_keys(store, directory) if store.exists(f"{directory}/{KEYS}") else None
     return vectors, rows, keys

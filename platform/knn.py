@@ -22,6 +22,9 @@ CPU_BLOCK = 2**21
 """Components searched at once on a CPU, 8 MiB: what stays in the cache while a batch of queries passes over it."""
 MERGE_BLOCKS = 32
 """Blocks whose answers are kept before they are merged."""
+WIDE_BATCH = 512
+"""Queries from which on FAISS cuts the work better itself, and every further block means more to select from: 4 % of
+2,048 queries in 50,000 x 64 with 20 neighbours, 23 % with 100."""
 GPU_BLOCK = 2**28
 """Components copied to a GPU, or scored for a deep search, at once."""
 FAISS_GPU_MAX_K = 2_048

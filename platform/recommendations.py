@@ -1,15 +1,17 @@
 """The recommendations artifact: for every product its most similar others, laid out as the shards are.
 
     recommendations/<id>/manifest.json
-    recommendations/<id>/shard-0000.arrow     product_id, neighbour_ids, scores; sorted by product_id; mapped
+    recommendations/<id>/shard-0000/part-00000.arrow     product_id, neighbour_ids, scores
 
-A product's recommendations stand in the file of the shard that owns it.
+A product's recommendations stand in a part of the shard that owns it. Products are sorted by id within a part and from
+part to part, so that a reader maps the files and finds a product in them without loading anything.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+import bisect
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -28,7 +30,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class RecommendationsManifest(Manifest):
-    """Which index they were computed on, and how many each product has."""
+    """Which index they were computed on, by which rules, and how many each product has."""
 
     recommendations: str
     index: str
@@ -36,6 +38,23 @@ class RecommendationsManifest(Manifest):
     products: int
     k: int
     """Neighbours of each product, at most."""
+    neighbours: int = 0
+    """Of all products together."""
+    parts: list[int] = field(default_factory=list)
+    """Files of each shard."""
+    rules: dict[str, Any] = field(default_factory=dict)
+    """The settings that say who is recommended to whom."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The others."""
+
+
+def recommendations_directory(recommendations: str) -> str:
+    return f"recommendations/{recommendations}"
+
+
+def part_name(recommendations: str, shard: int, part: int) -> str:
+    """Where a shard's part is."""
+    return f"{recommendations_directory(recommendations)}/shard-{shard:04d}/part-{part:05d}.arrow"
 
 
 def newest_recommendations(store: Store, index: str) -> RecommendationsManifest:
@@ -45,51 +64,65 @@ def newest_recommendations(store: Store, index: str) -> RecommendationsManifest:
         NotFoundError: there are none.
     """
     names = [name for name in finished(store, "recommendations") if name.startswith(f"{index}-")]
-    manifests = [read_manifest(store, f"recommendations/{name}", RecommendationsManifest) for name in names]
+    directories = [recommendations_directory(name) for name in names]
+    manifests = [read_manifest(store, directory, RecommendationsManifest) for directory in directories]
     if not manifests:
         raise NotFoundError(f"index {index} has no recommendations yet; make them with visnet recommend")
     return max(manifests, key=lambda manifest: manifest.created_at)
 
 
-def write_neighbours(store: Store, recommendations: str, shard: int, table: pa.Table) -> None:
-    """Write one shard's products with their neighbours (columns of `SCHEMA`)."""
-    table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("product_id")
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_table(table.combine_chunks())
-    store.write(_file(recommendations, shard), sink.getvalue())
+def write_part(store: Store, recommendations: str, shard: int, part: int, batch: pa.RecordBatch) -> None:
+    """Write some products with their neighbours (columns of `SCHEMA`, sorted by product), in one piece."""
+    counts = {"products": str(len(batch)), "neighbours": str(len(batch["neighbour_ids"].flatten()))}
+    batch = batch.cast(SCHEMA).replace_schema_metadata(counts)
+    with store.writer(part_name(recommendations, shard, part)) as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def part_counts(store: Store, name: str) -> tuple[int, int]:
+    """Products and neighbours of a part, read from the end of its file.
+
+    Raises:
+        StoreError: it is missing or broken.
+    """
+    try:
+        with store.filesystem.open_input_file(store.path(name)) as file, pa.ipc.open_file(file) as reader:
+            counts = reader.schema.metadata
+            return int(counts[b"products"]), int(counts[b"neighbours"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"can't read {name}: {error}") from None
 
 
 class Neighbours:
     """One shard's precomputed recommendations, mapped from disk.
 
     Raises:
-        StoreError: its file is missing or broken.
+        StoreError: one of its files is missing or broken, or they were made by a visnet that laid them out otherwise.
     """
 
     def __init__(self, store: Store, recommendations: str, shard: int) -> None:
-        name = _file(recommendations, shard)
-        try:
-            file = pa.ipc.open_file(pa.memory_map(str(store.local_path(name))))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"can't read {name}: {error}") from None
-        self._table = file.read_all().combine_chunks()
+        manifest = read_manifest(store, recommendations_directory(recommendations), RecommendationsManifest)
+        if not 0 <= shard < len(manifest.parts):
+            raise StoreError(f"recommendations {recommendations} have no shard {shard}: run visnet recommend anew")
+        names = [part_name(recommendations, shard, part) for part in range(manifest.parts[shard])]
+        self._parts = [_mapped(store, name) for name in names]
+        self._firsts = [part["product_id"][0].as_py() for part in self._parts]
 
     def of(self, product_id: str) -> list[tuple[str, float]] | None:
-        """(product id, score), best first; None if nothing was computed for this product."""
-        low, high = 0, len(self._table)
-        products = self._table["product_id"]
-        while low < high:
-            middle = (low + high) // 2
-            if products[middle].as_py() < product_id:
-                low = middle + 1
-            else:
-                high = middle
-        if low == len(self._table) or products[low].as_py() != product_id:
+        """(product id, score), in the order they are recommended; None if nothing was computed for this product."""
+        part = bisect.bisect_right(self._firsts, product_id) - 1
+        if part < 0:
             return None
-        row = self._table.slice(low, 1).to_pylist()[0]
-        return list(zip(row["neighbour_ids"], row["scores"], strict=True))
+        batch = self._parts[part]
+        row = bisect.bisect_left(batch["product_id"], product_id, key=lambda scalar: scalar.as_py())
+        if row == len(batch) or batch["product_id"][row].as_py() != product_id:
+            return None
+        return list(zip(batch["neighbour_ids"][row].as_py(), batch["scores"][row].as_py(), strict=True))
 
 
-def _file(recommendations: str, shard: int) -> str:
-    return f"recommendations/{recommendations}/shard-{shard:04d}.arrow"
+def _mapped(store: Store, name: str) -> pa.RecordBatch:
+    try:
+        with pa.ipc.open_file(pa.memory_map(str(store.local_path(name)))) as reader:
+            return reader.get_batch(0)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"can't read {name}: {error}") from None

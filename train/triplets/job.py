@@ -7,12 +7,14 @@ actors ask for CPUs alone, Ray Data fuses both.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from visnet.platform.ray_tasks import run_tasks
 from visnet.platform.settings import TripletSettings
 from visnet.platform.store import Store
 from visnet.train.triplets.scorers import Scorer
@@ -20,8 +22,6 @@ from visnet.train.triplets.units import Account, DecodeUnits, EmbedUnits, Unit
 
 J = TypeVar("J")
 R = TypeVar("R")
-AHEAD = 2
-"""Jobs per CPU that are handed to Ray before the first is done: the list of all could be long."""
 
 
 class OnRay:
@@ -60,22 +60,12 @@ class OnRay:
                 yield pickle.loads(account)
 
     def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
-        import ray
-
         share = self._settings.gpus_per_actor
-        task = ray.remote(num_cpus=0 if share else 1, num_gpus=share)(_call)
-        shared = ray.put(function)
-        waiting = list(reversed(jobs))
-        running: list[Any] = []
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        while waiting or running:
-            while waiting and len(running) < most:
-                running.append(task.remote(shared, waiting.pop()))
-            done, running = ray.wait(running, num_returns=1)
-            yield from ray.get(done)
+        on_one_thread = functools.partial(_on_one_thread, function)
+        return run_tasks(on_one_thread, jobs, num_cpus=0 if share else 1, num_gpus=share)
 
 
-def _call(function: Callable[[J], R], job: J) -> R:
+def _on_one_thread(function: Callable[[J], R], job: J) -> R:
     import faiss
 
     faiss.omp_set_num_threads(1)  # as many tasks as CPUs
