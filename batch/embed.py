@@ -55,19 +55,24 @@ def embed(
     """
     made_by = encoder_manifest(store, encoder)
     goal = Goal(catalog=catalog, made_by=made_by, crop=recipe_of(made_by).preprocessing.crop)
-    if has_manifest(store, goal.directory):
-        last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
-        goal = dataclasses.replace(goal, attempt=last.attempt)
-        store.delete_directory(goal.work)  # of a run that was killed between the two
-        if not (retry and last.quarantined):
-            return last, {"seconds": 0.0, "images_per_s": 0.0}
-        goal = dataclasses.replace(goal, attempt=last.attempt + 1)
+    with store.lock(goal.work):  # the same pass twice at once: the second finds what the first has made
+        if has_manifest(store, goal.directory):
+            last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
+            goal = dataclasses.replace(goal, attempt=last.attempt)
+            store.delete_directory(goal.work)  # of a run that was killed between its manifest and its end
+            if not (retry and last.quarantined):
+                return last, {"seconds": 0.0, "images_per_s": 0.0}
+            goal = dataclasses.replace(goal, attempt=last.attempt + 1)
+        return _pass(goal, settings, runner or OnRay())
+
+
+def _pass(goal: Goal, settings: EmbedSettings, runner: Runner) -> tuple[EmbeddingsManifest, dict[str, float]]:
     started = time.monotonic()
     files = _open_plan(goal, settings)
-    accounts = _run(goal, files, settings, runner or OnRay())
+    accounts = _run(goal, files, settings, runner)
     manifest = _manifest(goal, files, settings, accounts)
-    write_manifest(store, goal.directory, manifest)
-    store.delete_directory(goal.work)
+    write_manifest(goal.catalog.store, goal.directory, manifest)
+    goal.catalog.store.delete_directory(goal.work)
     seconds = time.monotonic() - started
     return manifest, {"seconds": round(seconds, 1), "images_per_s": round(manifest.images / seconds, 1)}
 

@@ -1,7 +1,7 @@
 """A catalogue of a million products, from nothing to a release, within this machine's memory.
 
     python benchmarks/scale.py
-    python benchmarks/scale.py --images 100000 --shards 4
+    python benchmarks/scale.py --images 1000000 --shards 4
 
 The stages are the real ones, one after the other on a Ray cluster of this machine: a generated catalogue of tiny
 pictures, the catalogue pass, the same pass again over a new version with a share of new pictures, the index, the
@@ -102,8 +102,8 @@ class Scale:
             built, _ = build_index(self._store, catalog, encoder, IndexSettings(shards=self._options.shards))
             line["note"] = f"{self._store.size_bytes(f'indexes/{built.index}') / 2**20:,.0f} MiB on disk"
         with self._stage("recommend", built.products) as line:
-            similar, _ = recommend(self._store, built.index, RecommendSettings(same_category=True))
-            line["note"] = f"up to {similar.k} of {CATEGORIES} categories' own"
+            similar, _ = recommend(self._store, built.index, RecommendSettings(same_category=True, gpus_per_shard=0.0))
+            line["note"] = f"{similar.neighbours:,} neighbours, each of its product's category"
         with self._stage("release", built.rows) as line:
             made = create_release(
                 self._store, index=built.index, recommendations=similar.recommendations, evaluation={}

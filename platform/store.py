@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import tempfile
 import uuid
@@ -24,6 +25,8 @@ from pyarrow import ArrowInvalid
 from pyarrow import fs as arrow_fs
 
 from visnet.platform.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -110,7 +113,11 @@ class Store:
             return
         self.make_directory(name.rpartition("/")[0])
         with open(f"{self.path(name)}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another process that works on %s", name)
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def make_directory(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,16 @@ def test_killed_between_its_manifest_and_its_end_it_leaves_nothing_behind(
     assert any(Path(store.path("work")).rglob("*.parquet"))
     assert run(store, catalog, encoder) == made
     assert not any(Path(store.path("work")).rglob("*.parquet"))
+
+
+def test_the_same_pass_twice_at_once_is_made_once(
+    store: Store, encoder: str, make_catalog: Make, make_pictures: Pictures, encoded: list[int]
+) -> None:
+    catalog = make_catalog(make_pictures(range(30)))
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: run(store, catalog, encoder), range(3)))
+    assert made[0] == made[1] == made[2]
+    assert sum(encoded) == 30
 
 
 def test_a_unit_that_went_missing_is_an_error_and_no_manifest_is_written(
