@@ -74,7 +74,7 @@ class Scale:
         from visnet.platform.cluster import session
 
         with session(self._cluster.address):
-            encoder = save_encoder(self._store, Encoder(make_recipe("visnet-tiny"))).encoder
+            encoder = save_encoder(self._store, Encoder(make_recipe(self._options.recipe))).encoder
             with self._stage("idle", 0):
                 time.sleep(3)
             with self._stage("catalogue", self._options.images):
@@ -179,6 +179,9 @@ def proportional_set_bytes(pid: int) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100_000, help="products of one picture each; docs: 1000000")
+    parser.add_argument(
+        "--recipe", default="visnet-tiny", help="its weights are not trained: that changes no figure here"
+    )
     parser.add_argument("--changed", type=float, default=0.01, help="share of new pictures in the second version")
     parser.add_argument("--actors", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--shards", type=int, default=2)
