@@ -6,7 +6,7 @@
 It plans (`embed_plan.py`), computes what is new in units (`embed_units.py`), and puts new and reused vectors together
 part by part (`embed_parts.py`), each on Ray (`embed_job.py`). Killed at any moment, the next run goes on with the same
 plan at the units that are missing, and ends with the very files of an undisturbed run. It is bound by decoding for
-tiny pictures and by the network for photos: benchmarks/embed.py.
+tiny pictures and by the network for photos: benchmarks/embed_pass.py.
 """
 
 from __future__ import annotations

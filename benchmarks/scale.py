@@ -9,7 +9,7 @@ recommendations (within the category, as most shops show them), the release with
 and the peak of memory, which is what all processes of the cluster and this one held together (proportional set size:
 what they share counts once). `idle` is the cluster before it does anything.
 
-What bounds the pass is decoding and the network (benchmarks/embed.py), the recommendations exact search
+What bounds the pass is decoding and the network (benchmarks/embed_pass.py), the recommendations exact search
 (benchmarks/recommend.py). What a stage costs for 50 million and a billion products: docs/scale.md.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from embed import tiny_pngs
+from pictures import tiny_pngs
 from timing import machine, report
 
 from visnet.platform.catalog import Catalog, write_catalog

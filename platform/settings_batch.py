@@ -41,7 +41,7 @@ class EmbedSettings:
     cpus_per_actor: NotNegative = 1.0
     """Without a GPU an actor decodes too, on as many threads as this."""
     batch_size: AtLeastOne = 256
-    """Images per forward pass."""
+    """Images per forward pass, at most; on CPUs fewer where they are large."""
     unit_rows: AtLeastZero = 0
     """Pictures that are computed and written as one, which is what a killed process loses at most; 0: up to 2,048,
     fewer where they are large or there are few."""

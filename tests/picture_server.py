@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DRIP_S = 0.2
+SLOW_S = 4.0
 
 
 class PictureServer(ThreadingHTTPServer):
     """Serves pictures by name below `/<mood>/`; counts what it sees.
 
-    Moods: plain; slow (answers after a second); drip (a byte at a time); down (503 for ever); gone (404); late-<n>
+    Moods: plain; slow (answers after `SLOW_S`); drip (a byte at a time); down (503 for ever); gone (404); late-<n>
     (503 for n requests, then well); patience (429 with Retry-After once); moved (redirects to plain); loop (redirects
     to itself); astray (redirects to a file); lying (another content type); cut (ends before its Content-Length);
     cut-once (so the first time); short (half of the bytes, said to be all); huge (says it has a gigabyte); endless.
@@ -98,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif mood in ("drip", "endless"):
             self._trickle(data, pause_s=DRIP_S if mood == "drip" else 0.0)
         else:
-            time.sleep(1.0 if mood == "slow" else 0.0)
+            time.sleep(SLOW_S if mood == "slow" else 0.0)
             self._send(200, data)
 
     def _send(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import Catalog, write_catalog
 from visnet.platform.encoder import Encoder, save_encoder
 from visnet.platform.networks import make_recipe
@@ -40,8 +42,23 @@ def _png(number: int, side: int) -> bytes:
 
 
 @pytest.fixture
-def make_catalog(store: Store) -> Callable[..., Catalog]:
-    """Makes a catalogue of encoded pictures, uris (str) and nothing (None), one product each."""
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the encoder was given."""
+    counts: list[int] = []
+    whole = Encoder.encode_pixels
+
+    def counted(self: Encoder, pixel_BHWC: np.ndarray, **options: Any) -> np.ndarray:
+        counts.append(len(pixel_BHWC))
+        return whole(self, pixel_BHWC, **options)
+
+    monkeypatch.setattr(Encoder, "encode_pixels", counted)
+    return counts
+
+
+@pytest.fixture
+def make_catalog(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Catalog]:
+    """Makes a catalogue of encoded pictures, uris (str) and nothing (None), one product each, in parts of ten rows."""
+    monkeypatch.setattr(catalog_module, "ROWS_PER_PART", 10)
 
     def make(pictures: Sequence[bytes | str | None], *, version: str = "1", **columns: Sequence[object]) -> Catalog:
         ids = [f"i{number:05d}" for number in range(len(pictures))]

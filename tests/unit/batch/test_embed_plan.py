@@ -9,7 +9,7 @@ import pytest
 from visnet.batch.embed import embed
 from visnet.batch.embed_job import InProcess
 from visnet.batch.embed_known import NOT_KNOWN, Known
-from visnet.batch.embed_plan import Goal, PlanFiles, assign, open_plan, unit_rows
+from visnet.batch.embed_plan import Goal, PlanFiles, assign, batch_size, open_plan, unit_rows
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import encoder_manifest
 from visnet.platform.settings import EmbedSettings
@@ -79,6 +79,13 @@ def test_a_unit_holds_whole_batches_as_many_as_fit(todo: int, crop: int, batch_s
     settings = EmbedSettings(actors=2, batch_size=batch_size)
     assert unit_rows(todo, crop, settings) == rows
     assert unit_rows(todo, crop, dataclasses.replace(settings, unit_rows=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("crop", "gpus", "wanted", "pictures"), [(224, 0, 256, 16), (224, 1, 256, 256), (28, 0, 256, 256), (2000, 0, 9, 1)]
+)
+def test_batches_of_photos_are_small_on_cpus(crop: int, gpus: float, wanted: int, pictures: int) -> None:
+    assert batch_size(crop, EmbedSettings(gpus_per_actor=gpus, batch_size=wanted)) == pictures
 
 
 def test_reuses_the_newest_vector_and_only_what_it_needs(
