@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from visnet.batch.embed_plan import PlanFiles
 from visnet.batch.embed_units import Decoded, UnitDecoder, UnitEncoder
+from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import load_encoder
 from visnet.platform.imaging import Preprocessing
@@ -63,6 +64,7 @@ class Work:
         import torch
 
         torch.set_num_threads(threads)
+        keep_freed_memory()
         cuda = bool(self.settings.gpus_per_actor) and torch.cuda.is_available()
         if self.settings.gpus_per_actor and not cuda:
             logger.warning("torch sees no GPU in a process that was given one: encoding runs on the CPU")

@@ -22,6 +22,7 @@ import torch
 from pictures import photo_jpegs, pictures_for, sees_tiny
 from timing import in_turns, machine, report
 
+from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.encoder import Encoder
 from visnet.platform.networks import make_recipe
 
@@ -49,6 +50,7 @@ GPU_DECODE_COLUMNS = {
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     hardware = f"{machine(options.device)}, {options.threads} threads"
     given = {"machine": hardware, "device": options.device, "batch_size": options.batch_size}
     lines = [stages(recipe, options) for recipe in options.recipe]

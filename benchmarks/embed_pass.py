@@ -33,6 +33,7 @@ from embed import encoder_works, stages
 from pictures import catalogue_rows, pictures_for, sees_tiny
 from timing import in_turns, machine, report
 
+from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.encoder import Encoder
 from visnet.platform.networks import make_recipe
 
@@ -209,6 +210,7 @@ def bare(recipe: str, processes: int) -> dict[str, float]:
 
 def _prepare(ready: Any) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the pass does
     _READY.append(ready)
 
 

@@ -1,24 +1,14 @@
 """Releases: gates before promotion, force on record, and rollbacks that find the way back however often."""
 
-import dataclasses
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from tests.release_pieces import DIGEST, DIRECTORIES, pieces, release
 from visnet.platform import release as release_module
-from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
-from visnet.platform.encoder import EncoderManifest
 from visnet.platform.errors import GateError, NotFoundError, StoreError
-from visnet.platform.index import IndexManifest
-from visnet.platform.manifest import Manifest, write_manifest
-from visnet.platform.recommendations import SCHEMA, RecommendationsManifest, write_part
 from visnet.platform.release import (
     ReleaseManifest,
     create_release,
@@ -30,63 +20,6 @@ from visnet.platform.release import (
     rollback,
 )
 from visnet.platform.store import Store
-
-DIGEST = "d" * 64
-DIRECTORIES = {"encoder": "encoders/e", "index": "indexes/x", "recommendations": "recommendations/r"}
-
-
-def pieces(store: Store, **changes: dict[str, Any]) -> None:
-    """A matching encoder, embeddings, index and recommendations; `changes` by piece."""
-    catalog = {"catalog": "shop", "catalog_version": "v1"}
-    made: dict[str, Manifest] = {
-        "encoder": EncoderManifest(encoder="e", digest=DIGEST, recipe={}, dimension=8),
-        "embeddings": EmbeddingsManifest(
-            encoder="e", encoder_digest=DIGEST, dimension=8, parts=["part-00000.parquet"], images=12, embedded=6,
-            reused=3, quarantined=3, settings={}, **catalog,
-        ),
-        "index": IndexManifest(
-            index="x", encoder="e", encoder_digest=DIGEST, dimension=8, metric="inner_product", rows=9, products=7,
-            shard_rows=[4, 5], settings={}, **catalog,
-        ),
-        "recommendations": RecommendationsManifest(
-            recommendations="r", index="x", encoder_digest=DIGEST, products=7, k=20, parts=[1, 2]
-        ),
-    }  # fmt: skip
-    directories = {**DIRECTORIES, "embeddings": embeddings_directory("e", "shop", "v1")}
-    for name, manifest in made.items():
-        write_manifest(store, directories[name], dataclasses.replace(manifest, **changes.get(name, {})))
-    write_files(store, directories["embeddings"])
-
-
-def write_files(store: Store, embeddings: str) -> None:
-    """What the manifests are about."""
-    for name, rows in (("part-00000.parquet", 9), ("quarantine.parquet", 3)):
-        pq.write_table(pa.table({"image_id": ["i"] * rows}), store.path(f"{embeddings}/{name}"))
-    for shard, rows in enumerate((4, 5)):
-        with store.writer(f"indexes/x/shard-{shard:04d}/vectors.npy") as file:
-            np.save(file, np.zeros((rows, 8), np.float16))
-        table = pa.table({"image_id": ["i"] * rows})
-        with (
-            store.writer(f"indexes/x/shard-{shard:04d}/rows.arrow") as file,
-            pa.ipc.new_file(file, table.schema) as ipc,
-        ):
-            ipc.write_table(table)
-    for shard, part, products in ((0, 0, 3), (1, 0, 3), (1, 1, 1)):
-        columns = [["p"] * products, [["q"]] * products, [[0.5]] * products]
-        write_part(store, "r", shard, part, pa.record_batch(columns, schema=SCHEMA))
-
-
-def write_arrow(store: Store, name: str, rows: int) -> None:
-    table = pa.table({"image_id": ["i"] * rows})
-    with store.writer(name) as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-
-
-def release(store: Store, recall: float | None = None, *, queries: str = "q", **recalls: float) -> str:
-    """Another release for every evaluation."""
-    recall_at_k = {"10": recall, **recalls} if recall is not None else recalls
-    evaluation = {"queries_digest": queries, "recall_at_k": recall_at_k} if recall_at_k else {}
-    return create_release(store, index="x", recommendations="r", evaluation=evaluation).release
 
 
 @pytest.fixture
@@ -111,34 +44,6 @@ def test_a_release_ties_the_pieces(ready: Store) -> None:
     assert create_release(ready, index="x", recommendations="r", evaluation=evaluation) == made
     other = create_release(ready, index="x", recommendations="r", evaluation={})
     assert [known.release for known in list_releases(ready)] == [made.release, other.release]
-
-
-@pytest.mark.parametrize(
-    ("piece", "change", "gate"),
-    [
-        ("encoder", {"digest": "e" * 64}, "one encoder"),
-        ("embeddings", {"encoder_digest": "e" * 64}, "one encoder"),
-        ("index", {"encoder_digest": "e" * 64}, "one encoder"),
-        ("recommendations", {"encoder_digest": "e" * 64}, "one encoder"),
-        ("recommendations", {"index": "y"}, "one index"),
-        ("index", {"rows": 8}, "counts"),
-        ("index", {"products": 6}, "counts"),
-        ("embeddings", {"images": 11}, "counts"),
-        ("embeddings", {"reused": 2, "images": 11}, "counts"),
-        ("index", {"kind": "ivf-pq"}, "ann_recall_at_k"),
-        ("index", {"kind": "ivf-pq", "ann_recall_at_k": 0.8999, "min_ann_recall": 0.9}, "ann_recall_at_k"),
-    ],
-)
-def test_what_does_not_fit_does_not_pass(store: Store, piece: str, change: dict[str, Any], gate: str) -> None:
-    pieces(store, **{piece: change})
-    made = create_release(store, index="x", recommendations="r", evaluation={})
-    assert [check.name for check in made.gates if not check.passed and check.name != "files"] == [gate]
-    with pytest.raises(GateError, match=rf"did not pass \({gate}: .*\)\. Promote it all the same with --force"):
-        promote(store, made.release)
-    assert history(store) == []
-    promote(store, made.release, force=True)
-    assert [(change.release, change.action) for change in history(store)] == [(made.release, "promote --force")]
-    assert current_release(store).release == made.release
 
 
 def test_force_is_recorded_only_where_it_was_needed(ready: Store) -> None:
@@ -193,72 +98,6 @@ def test_the_same_encoder_needs_no_comparison(ready: Store) -> None:
     promote(ready, release(ready, 0.9))
     promote(ready, release(ready, 0.1, queries="harder"))
     promote(ready, release(ready))
-
-
-def another_encoder(store: Store, evaluation: dict[str, Any]) -> str:
-    other = {"encoder_digest": "f" * 64}
-    pieces(store, encoder={"digest": "f" * 64, "encoder": "f"}, embeddings=other, index=other, recommendations=other)
-    return create_release(store, index="x", recommendations="r", evaluation=evaluation).release
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "reason"),
-    [
-        ({}, r"no evaluation of both on the same queries: run visnet eval --against e, then"),
-        ({"queries_digest": "harder", "recall_at_k": {"10": 0.95}}, "no evaluation of both on the same queries"),
-        ({"queries_digest": "harder", "recall_at_k": {"10": 0.5}, "beside": {"e": {"10": 0.6}}}, "0.500 against 0.600"),
-        ({"queries_digest": "q", "recall_at_k": {"10": 0.7}}, "0.700 against 0.900"),
-        ({"queries_digest": "harder", "recall_at_k": {"10": 0.59}, "beside": {"e": {"10": 0.6}}}, None),
-        ({"queries_digest": "q", "recall_at_k": {"10": 0.95}}, None),
-    ],
-)
-def test_another_encoder_has_to_be_compared(ready: Store, evaluation: dict[str, Any], reason: str | None) -> None:
-    promote(ready, release(ready, 0.9))
-    candidate = another_encoder(ready, evaluation)
-    if reason is None:
-        promote(ready, candidate)
-    else:
-        with pytest.raises(GateError, match=rf"not worse: .*{reason}"):
-            promote(ready, candidate)
-
-
-FILES = {
-    "vectors: 8 instead of 9": "embeddings/e/shop-v1/part-00000.parquet",
-    "quarantine: 8 instead of 3": "embeddings/e/shop-v1/quarantine.parquet",
-    "rows of shard 1: 8 instead of 5": "indexes/x/shard-0001/rows.arrow",
-    "vectors of shard 0: 8 instead of 4": "indexes/x/shard-0000/vectors.npy",
-    "recommendations: 13 instead of 7": "recommendations/r/shard-0000/part-00000.arrow",
-}
-
-
-def overwrite(store: Store, name: str) -> None:
-    """The file with eight rows."""
-    if name.endswith(".parquet"):
-        pq.write_table(pa.table({"image_id": ["i"] * 8}), store.path(name))
-    elif name.endswith(".npy"):
-        np.save(store.path(name), np.zeros((8, 8), np.float16))
-    elif "recommendations" in name:
-        write_part(store, "r", 0, 0, pa.record_batch([["p"] * 9, [["q"]] * 9, [[0.5]] * 9], schema=SCHEMA))
-    else:
-        write_arrow(store, name, 8)
-
-
-@pytest.mark.parametrize(("wrong", "name"), FILES.items())
-@pytest.mark.parametrize("damage", ["other", "cut", "gone"])
-def test_files_are_counted(ready: Store, wrong: str, name: str, damage: str) -> None:
-    if damage == "other":
-        overwrite(ready, name)
-    elif damage == "cut":
-        ready.write(name, ready.read(name)[:50])
-    else:
-        Path(ready.path(name)).unlink()
-    made = create_release(ready, index="x", recommendations="r", evaluation={})
-    failed = [gate for gate in made.gates if not gate.passed]
-    assert [gate.name for gate in failed] == ["files"]
-    assert (wrong if damage == "other" else f"can't read {name.rpartition('/')[0]}") in failed[0].detail
-    write_files(ready, "embeddings/e/shop-v1")
-    again = create_release(ready, index="x", recommendations="r", evaluation={})
-    assert (again.release, all(gate.passed for gate in again.gates)) == (made.release, True)
 
 
 def test_promotions_at_the_same_moment_lose_nothing(ready: Store) -> None:
