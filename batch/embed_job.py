@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from visnet.batch.embed_plan import PlanFiles
 from visnet.batch.embed_units import Decoded, UnitDecoder, UnitEncoder
-from visnet.platform.allocator import keep_freed_memory
+from visnet.platform.allocator import ENVIRONMENT
 from visnet.platform.catalog import Catalog
 from visnet.platform.encoder import load_encoder
 from visnet.platform.imaging import Preprocessing
@@ -64,7 +64,6 @@ class Work:
         import torch
 
         torch.set_num_threads(threads)
-        keep_freed_memory()
         cuda = bool(self.settings.gpus_per_actor) and torch.cuda.is_available()
         if self.settings.gpus_per_actor and not cuda:
             logger.warning("torch sees no GPU in a process that was given one: encoding runs on the CPU")
@@ -114,6 +113,7 @@ class OnRay:
             fn_constructor_args=(work, actors),
             **_one_by_one(actors),
             num_cpus=work.settings.cpus_per_actor,
+            runtime_env={"env_vars": ENVIRONMENT},
         )
 
     def _on_gpus(self, work: Work, rows: Any) -> Any:

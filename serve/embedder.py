@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from ray import serve
 
-from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.encoder import load_encoder
 from visnet.platform.errors import ImageError, TooLargeError
 from visnet.platform.release import read_release
@@ -23,7 +22,6 @@ class EmbedderServer:
 
     def __init__(self, store: Store, release: str, settings: EmbedderSettings) -> None:
         torch.set_num_threads(max(1, int(settings.cpus)))
-        keep_freed_memory()
         manifest = read_release(store, release)
         self._encoder = load_encoder(store, manifest.encoder, device="cuda" if settings.gpus else "cpu")
         self._thread = ThreadPoolExecutor(1)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.catalog import open_catalog
 from visnet.platform.encoder import Encoder, load_encoder
 from visnet.platform.errors import VisnetError
@@ -50,7 +49,6 @@ def train_worker(config: dict[str, Any]) -> str | None:
     log_to_stderr()
     settings = TrainSettings(**config["settings"])
     torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
-    keep_freed_memory()
     torch.manual_seed(settings.seed)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.ray_tasks import run_tasks
 from visnet.platform.settings import TripletSettings
 from visnet.platform.store import Store
@@ -93,7 +92,6 @@ class EmbedRow:
         import torch
 
         torch.set_num_threads(max(1, int(settings.cpus_per_actor)))
-        keep_freed_memory()
         held = ray.get(scorers)
         self._embed = EmbedUnits(store, directory, held, device="cuda" if settings.gpus_per_actor else "cpu")
 
