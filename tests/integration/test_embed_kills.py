@@ -25,7 +25,10 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = EmbedSettings(gpus_per_actor=0, batch_size=16, unit_rows=16)
-LONGEST_S = 1.0
+UNITS = -(-670 // 16)
+MOST_UNITS, LONGEST_S = 8, 0.05
+"""A run is killed after so many further units and so long, at most."""
+MOST_KILLS = 15
 PASS = """
 import sys
 from tests.integration.test_embed_kills import run
@@ -69,19 +72,25 @@ def files_of(store: Store) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
 
 
+def units_of(store: Store) -> int:
+    return sum(1 for _ in Path(store.location).glob("work/embeddings/*/shop-2/units/*.parquet"))
+
+
 def test_many_kills(tmp_path: Path) -> None:
     undisturbed = shop(tmp_path / "undisturbed")
     run(undisturbed.location)
     store = shop(tmp_path / "killed", Path(undisturbed.path("encoders")))
     chance = random.Random(0)
     kills = 0
-    over = time.monotonic() + 300
-    while time.monotonic() < over:
+    while True:
         running = subprocess.Popen([sys.executable, "-c", PASS, store.location], cwd=ROOT, stdout=subprocess.PIPE)
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
+        until = units_of(store) + chance.randint(0, MOST_UNITS)
+        while kills < MOST_KILLS and units_of(store) < min(until, UNITS) and running.poll() is None:
+            time.sleep(0.002)
         try:
-            assert running.wait(chance.uniform(0, LONGEST_S)) == 0
+            assert running.wait(chance.uniform(0, LONGEST_S) if kills < MOST_KILLS else None) == 0
             break
         except subprocess.TimeoutExpired:
             running.kill()
