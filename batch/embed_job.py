@@ -102,7 +102,8 @@ class OnRay:
         table = pa.table({"unit": np.array(units, np.int64)})
         blocks = np.array_split(np.arange(len(units)), min(len(units), BLOCKS))
         rows = ray.data.from_arrow([table.slice(block[0], len(block)) for block in blocks])
-        done = self._on_gpus(work, rows) if work.settings.gpus_per_actor else self._on_cpus(work, rows, len(units))
+        run = self._on_gpus if work.settings.gpus_per_actor else self._on_cpus
+        done = run(work, rows, len(units))
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from batch["rows"].to_pylist()
 
@@ -116,7 +117,7 @@ class OnRay:
             runtime_env={"env_vars": ENVIRONMENT},
         )
 
-    def _on_gpus(self, work: Work, rows: Any) -> Any:
+    def _on_gpus(self, work: Work, rows: Any, units: int) -> Any:
         if work.files.plan.some_unread:
             downloaders = _downloaders(work)
             decoded = rows.map_batches(
@@ -127,7 +128,7 @@ class OnRay:
         return decoded.map_batches(
             EncodeUnits,
             fn_constructor_args=(work,),
-            **_one_by_one(work.settings.actors),
+            **_one_by_one(min(work.settings.actors, units)),  # a short pass asks for no more nodes than it has units
             num_cpus=work.settings.cpus_per_actor,
             num_gpus=work.settings.gpus_per_actor,
         )

@@ -46,11 +46,12 @@ def build_index(
     embeddings = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)
     sources = Sources(catalog, embeddings)
     index = index_id(sources, settings)
-    if has_manifest(store, f"indexes/{index}"):
-        return read_index(store, index), {"seconds": 0.0, "rows_per_s": 0.0}
-    started = time.monotonic()
-    manifest = build(sources, settings, OnRay())
-    seconds = time.monotonic() - started
+    with store.lock(f"work/indexes/{index}"):  # a second build would delete what the first one has written
+        if has_manifest(store, f"indexes/{index}"):
+            return read_index(store, index), {"seconds": 0.0, "rows_per_s": 0.0}
+        started = time.monotonic()
+        manifest = build(sources, settings, OnRay())
+        seconds = time.monotonic() - started
     return manifest, {"seconds": round(seconds, 1), "rows_per_s": round(manifest.rows / seconds, 1)}
 
 

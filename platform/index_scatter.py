@@ -153,5 +153,6 @@ def _read_catalog(sources: Sources, part: int, row_N: pa.ChunkedArray) -> pa.Tab
 def _stranger(sources: Sources, part: int, why: str) -> StoreError:
     return StoreError(
         f"part {part} of the embeddings by {sources.embeddings.encoder} does not belong to part {part} of the "
-        f"catalogue {sources.catalog.reference}: {why}; embed the catalogue anew"
+        f"catalogue {sources.catalog.reference}: {why}; embed the catalogue anew: delete "
+        f"{sources.embeddings.directory} from the store, then run visnet embed"
     )

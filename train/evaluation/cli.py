@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, overridden, shared_options, where_option
 from visnet.platform.encoder import newest_encoder
@@ -59,6 +60,7 @@ def evaluate(
     from visnet.train.evaluation.evaluate import evaluate as run
     from visnet.train.evaluation.plan import Request
 
+    keep_freed_memory()
     store = invocation.store
     request = Request(
         encoder=encoder or newest_encoder(store).encoder,
