@@ -36,7 +36,7 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import uvicorn
-from embed import catalogue_rows, tiny_pngs
+from pictures import catalogue_rows, tiny_pngs
 from fastapi import FastAPI
 from timing import machine, report
 

@@ -18,7 +18,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from visnet.platform.knn import block_search
+from visnet.platform.knn import block_search, rows_search
 from visnet.platform.merge import NO_ROW
 from visnet.platform.settings import IndexSettings
 from visnet.platform.store import Store
@@ -137,8 +137,14 @@ class AnnVectors:
             score_QK[few_Q], row_QK[few_Q] = block_search(query_QD[few_Q], self._vector_ND, start, stop, k)
         return score_QK, row_QK
 
+    def search_rows(self, query_QD: np.ndarray, row_N: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return rows_search(query_QD, self._vector_ND, row_N, k)
+
     def take(self, row_N: np.ndarray) -> np.ndarray:
         return self._vector_ND[row_N].astype(np.float32)
+
+    def forget(self, row_N: np.ndarray) -> None:
+        """They are mapped and stay as they are: who asks has to drop them."""
 
     def _is_all(self, start: int, stop: int) -> bool:
         return (start, stop) == (0, len(self._vector_ND))

@@ -57,6 +57,8 @@ class CatalogManifest(Manifest):
     """Photos by split."""
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     """What the importer left out or could take only in part, by reason; the items are in `skipped.parquet`."""
+    journal_sequence: int = 0
+    """The journal's entries up to this one are in it; whoever serves an index of it applies the later ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +186,7 @@ def write_catalog(
     batches: Iterable[pa.Table],
     photos: Iterable[pa.Table] = (),
     skipped: Iterable[Skipped] = (),
+    journal_sequence: int = 0,
 ) -> Catalog:
     """Write a catalogue from tables of rows; the content hashes and the nulls of missing columns are filled in.
 
@@ -193,6 +196,7 @@ def write_catalog(
         photos: tables with at least image_id, product_id, category, split and one of image and uri, and else only
             columns of `PHOTO_FIELDS`. A product of theirs need not be among the shop pictures.
         skipped: what the importer left out; read last, so it may be a list that fills while the others are read.
+        journal_sequence: see `CatalogManifest.journal_sequence`.
 
     Raises:
         CatalogError: no shop pictures, a missing column or value, an invalid box, or an image_id that occurs twice.
@@ -208,7 +212,15 @@ def write_catalog(
     if not pictures["images"]:
         why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
         raise CatalogError(f"the source holds no images{f' that can be used ({why})' if why else ''}")
-    manifest = CatalogManifest(name=name, version=version, source=source, skipped=reasons, **pictures, **shots)
+    manifest = CatalogManifest(
+        name=name,
+        version=version,
+        source=source,
+        skipped=reasons,
+        journal_sequence=journal_sequence,
+        **pictures,
+        **shots,
+    )
     write_manifest(store, directory, manifest)
     return Catalog(store, manifest)
 

@@ -132,7 +132,7 @@ def save_encoder(
     """
     digest = encoder.digest()
     name = f"{encoder.recipe.name}-{digest[:12]}"
-    directory = f"encoders/{name}"
+    directory = encoder_directory(name)
     weights = {key: value.detach().cpu().contiguous() for key, value in encoder.network.state_dict().items()}
     store.write(f"{directory}/weights.safetensors", safetensors.torch.save(weights))
     store.write(f"{directory}/metrics.json", json.dumps(metrics or {}, indent=2).encode())
@@ -151,6 +151,10 @@ def save_encoder(
     return manifest
 
 
+def encoder_directory(name: str) -> str:
+    return f"encoders/{name}"
+
+
 def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
     """Read an encoder and check that its weights are those the manifest was written for.
 
@@ -161,7 +165,9 @@ def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
     manifest = encoder_manifest(store, name)
     encoder = Encoder(recipe_of(manifest), device=device)
     try:
-        encoder.network.load_state_dict(safetensors.torch.load(store.read(f"encoders/{name}/weights.safetensors")))
+        encoder.network.load_state_dict(
+            safetensors.torch.load(store.read(f"{encoder_directory(name)}/weights.safetensors"))
+        )
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise DigestMismatchError(f"the weights of encoder {name} don't fit its manifest: {error}") from None
     if (digest := encoder.digest()) != manifest.digest:
@@ -183,10 +189,10 @@ def encoder_manifest(store: Store, name: str) -> EncoderManifest:
     Raises:
         NotFoundError: no such encoder; the text lists what there is.
     """
-    if not has_manifest(store, f"encoders/{name}"):
+    if not has_manifest(store, encoder_directory(name)):
         known = ", ".join(finished(store, "encoders")) or "none yet; make one with visnet train"
         raise NotFoundError(f"no encoder {name} in {store.location} (there is: {known})")
-    return read_manifest(store, f"encoders/{name}", EncoderManifest)
+    return read_manifest(store, encoder_directory(name), EncoderManifest)
 
 
 def newest_encoder(store: Store) -> EncoderManifest:

@@ -13,6 +13,10 @@ class SettingsError(VisnetError):
     """`cluster.yaml` or an option holds something that can't be used; the text names the key."""
 
 
+class FilterError(VisnetError, ValueError):
+    """A filter names what the index does not have, or compares it with what does not fit; the text names the field."""
+
+
 class StoreError(VisnetError):
     """An artifact is missing, unfinished or contradicts another one."""
 

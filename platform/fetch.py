@@ -12,9 +12,10 @@ import random
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urljoin
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ResponseError
+from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError
 from urllib3.util import Retry, Timeout
 
 from visnet.platform.errors import ImageError, TooLargeError
@@ -78,7 +79,7 @@ class Fetcher:
             block=True,  # a further download waits for a connection of its host
             headers={"User-Agent": USER_AGENT, "Accept": "image/*,*/*;q=0.8"},
             timeout=Timeout(connect=step, read=step),
-            retries=Retry(total=None, connect=0, read=0, status=0, other=0, redirect=MAX_REDIRECTS),
+            retries=Retry(total=None, connect=0, read=0, status=0, other=0),
         )
 
     def download(self, url: str) -> bytes:
@@ -95,16 +96,31 @@ class Fetcher:
 
     def _once(self, url: str) -> bytes:
         over = time.monotonic() + self._settings.deadline_s
+        place = url
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._request(url, place)
+            to = response.get_redirect_location()
+            if not to:
+                return self._taken(url, response, over)
+            response.close()  # what it has to say beside may have no end
+            response.release_conn()
+            place = _joined(url, place, to)
+            if time.monotonic() > over:
+                raise _PassingError(f"still redirected after {self._settings.deadline_s:g} s")
+        raise ImageError(f"{url} can't be read: more than {MAX_REDIRECTS} redirects")
+
+    def _request(self, url: str, place: str) -> urllib3.BaseHTTPResponse:
+        """The beginning of an answer from `place`, where `url` or its redirects lead."""
         try:
-            response = self._pool.request("GET", url, preload_content=False, redirect=True)
+            return self._pool.request("GET", place, preload_content=False, redirect=False)
         except LocationValueError as error:  # also of a place that a redirect names
             raise ImageError(f"{url} can't be read: {error}") from None
         except MaxRetryError as error:
-            if isinstance(error.reason, ResponseError):
-                raise ImageError(f"{url} can't be read: more than {MAX_REDIRECTS} redirects") from None
             raise _PassingError(_plain(error.reason or error)) from None
         except HTTPError as error:
             raise _PassingError(_plain(error)) from None
+
+    def _taken(self, url: str, response: urllib3.BaseHTTPResponse, over: float) -> bytes:
         whole = False
         try:
             if response.status != 200:
@@ -156,6 +172,13 @@ def _plain(error: BaseException) -> str:
     """urllib3 puts objects with their addresses into its messages: equal failures are to read the same."""
     text = str(error)
     return text.rpartition(">: ")[2] or type(error).__name__
+
+
+def _joined(url: str, place: str, to: str) -> str:
+    try:
+        return urljoin(place, to)
+    except ValueError as error:
+        raise ImageError(f"{url} can't be read: it redirects to what is no URL: {error}") from None
 
 
 def _seconds(header: str | None) -> float:

@@ -48,6 +48,8 @@ class IndexManifest(Manifest):
     settings: dict[str, Any]
     embeddings_attempt: int = 1
     """Which attempt at the catalogue's embeddings it was built from."""
+    journal_sequence: int = 0
+    """The journal's entries up to this one are in the catalogue that was indexed; who serves it applies the later."""
     kind: str = "exact"
     """exact or ivf-pq."""
     ann: list[AnnParameters] = field(default_factory=list)

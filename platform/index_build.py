@@ -100,6 +100,7 @@ def _manifest(index: str, sources: Sources, settings: IndexSettings, counts: Seq
         catalog=sources.catalog.manifest.name,
         catalog_version=sources.catalog.manifest.version,
         embeddings_attempt=sources.embeddings.attempt,
+        journal_sequence=sources.catalog.manifest.journal_sequence,
         rows=sum(written.rows for written in counts),
         products=sum(written.products for written in counts),
         shard_rows=[written.rows for written in counts],

@@ -111,13 +111,26 @@ def promote(store: Store, release: str, *, tolerance: float = 0.02, force: bool 
     Raises:
         GateError: a gate failed and `force` is off.
     """
-    manifest = read_release(store, release)
     with store.lock(CURRENT):
-        failed = [gate for gate in (*manifest.gates, _not_worse(store, manifest, tolerance)) if not gate.passed]
-        if failed and not force:
-            reasons = "; ".join(f"{gate.name}: {gate.detail}" for gate in failed)
-            raise GateError(f"release {release} did not pass ({reasons}). Promote it all the same with --force")
+        failed = check_promotable(store, release, tolerance=tolerance, force=force)
         _append(store, release, "promote --force" if failed else "promote")
+
+
+def check_promotable(store: Store, release: str, *, tolerance: float = 0.02, force: bool = False) -> list[Gate]:
+    """Whether a release may become the current one; as `promote`, but nothing is changed.
+
+    Returns:
+        The gates that it did not pass, if `force` is on.
+
+    Raises:
+        GateError: a gate failed and `force` is off.
+    """
+    manifest = read_release(store, release)
+    failed = [gate for gate in (*manifest.gates, _not_worse(store, manifest, tolerance)) if not gate.passed]
+    if failed and not force:
+        reasons = "; ".join(f"{gate.name}: {gate.detail}" for gate in failed)
+        raise GateError(f"release {release} did not pass ({reasons}). Promote it all the same with --force")
+    return failed
 
 
 def rollback(store: Store) -> str:
@@ -127,16 +140,26 @@ def rollback(store: Store) -> str:
         NotFoundError: there is no earlier release to go back to.
     """
     with store.lock(CURRENT):
-        stack: list[str] = []
-        for change in history(store):
-            if change.action == "rollback":
-                stack.pop()
-            elif not stack or stack[-1] != change.release:
-                stack.append(change.release)
-        if len(stack) < 2:
-            raise NotFoundError("there is no earlier release to roll back to")
-        _append(store, stack[-2], "rollback")
-        return stack[-2]
+        release = previous_release(store)
+        _append(store, release, "rollback")
+        return release
+
+
+def previous_release(store: Store) -> str:
+    """The release that a rollback goes back to.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    stack: list[str] = []
+    for change in history(store):
+        if change.action == "rollback":
+            stack.pop()
+        elif not stack or stack[-1] != change.release:
+            stack.append(change.release)
+    if len(stack) < 2:
+        raise NotFoundError("there is no earlier release to roll back to")
+    return stack[-2]
 
 
 def current_release(store: Store) -> ReleaseManifest:

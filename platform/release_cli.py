@@ -12,7 +12,7 @@ from visnet.platform.evaluation import newest_evaluation
 from visnet.platform.index import newest_index
 from visnet.platform.recommendations import newest_recommendations
 
-RESTART = "A running service goes on with its release; `visnet serve` again serves this one."
+FOLLOWS = "A running service starts its parts and moves over to it."
 
 
 @click.group()
@@ -72,7 +72,7 @@ def promote(invocation: Invocation, release_id: str | None, tolerance: float, fo
             raise click.ClickException("no releases yet: visnet release create")
         release_id = found[-1].release
     releases.promote(store, release_id, tolerance=tolerance, force=force)
-    invocation.report({"current": release_id}, f"{release_id} is now current. {RESTART}")
+    invocation.report({"current": release_id}, f"{release_id} is now current. {FOLLOWS}")
 
 
 @release.command()
@@ -80,7 +80,7 @@ def promote(invocation: Invocation, release_id: str | None, tolerance: float, fo
 def rollback(invocation: Invocation) -> None:
     """Make the release before the current one current again."""
     back_to = releases.rollback(invocation.store)
-    invocation.report({"current": back_to}, f"back to {back_to}. {RESTART}")
+    invocation.report({"current": back_to}, f"back to {back_to}. {FOLLOWS}")
 
 
 def _gates(made: releases.ReleaseManifest) -> list[str]:

@@ -7,6 +7,7 @@ may hold anything.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,11 @@ def stock_mask(column: pa.ChunkedArray) -> np.ndarray:
     in_stock = column if pa.types.is_boolean(column.type) else pc.greater(column.cast(pa.float64()), 0.0)
     mask: np.ndarray = pc.fill_null(in_stock, False).to_numpy()
     return mask
+
+
+def is_in_stock(value: object) -> bool:
+    """The same of a single value."""
+    return isinstance(value, (bool, int, float, Decimal)) and value > 0
 
 
 def prices(column: pa.ChunkedArray) -> np.ndarray:

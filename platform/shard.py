@@ -77,6 +77,11 @@ class Shard:
         """int64: rows with the same image bytes have the same number; in built shards, across shards too."""
         return self._keys.content_N
 
+    @property
+    def vectors(self) -> Vectors:
+        """What searches the vectors of all rows."""
+        return self._vectors
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -145,11 +150,7 @@ class Shard:
         if not len(rows_of_products):
             return np.empty((0, self.dimension), np.float32)
         count_P = np.array([len(rows) for rows in rows_of_products])
-        taken_ND = self._vectors.take(np.concatenate(rows_of_products))
-        means = np.add.reduceat(taken_ND, np.cumsum(count_P) - count_P, axis=0) / count_P[:, None]
-        norm = np.linalg.norm(means, axis=1, keepdims=True)
-        normalised: np.ndarray = (means / np.maximum(norm, 1e-12)).astype(np.float32)
-        return normalised
+        return unit_means(self._vectors.take(np.concatenate(rows_of_products)), count_P)
 
     def _spans(self, categories: Sequence[str] | None) -> list[tuple[int, int]]:
         if categories is None:
@@ -162,6 +163,14 @@ class Shard:
         scores, rows = [score for score, _ in found], [row for _, row in found]
         score_QK, _, row_QK = merge(scores, rows, k, higher_is_better=HIGHER_IS_BETTER)
         return Hits(score_QK, row_QK)
+
+
+def unit_means(vector_ND: np.ndarray, count_P: np.ndarray) -> np.ndarray:
+    """The normalised means of runs of vectors, at least one each: float32 (P, D)."""
+    means = np.add.reduceat(vector_ND, np.cumsum(count_P) - count_P, axis=0) / count_P[:, None]
+    norm = np.linalg.norm(means, axis=1, keepdims=True)
+    normalised: np.ndarray = (means / np.maximum(norm, 1e-12)).astype(np.float32)
+    return normalised
 
 
 def _slices(category: pa.ChunkedArray) -> dict[str, tuple[int, int]]:

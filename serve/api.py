@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from visnet.serve.api_filters import Filter
 
 MAX_K = 200
-
-
-class Filter(BaseModel):
-    """Narrows a search."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    category: list[str] | None = Field(None, description="Search only these categories; a single name will do.")
-
-    @field_validator("category", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+MAX_EXAMPLES = 100
 
 
 class SearchRequest(BaseModel):
@@ -35,8 +25,9 @@ class SearchRequest(BaseModel):
         None, description="An embedding made by the release's encoder."
     )
     k: int = Field(10, ge=1, le=MAX_K, description="Products wanted.")
-    filter: Filter = Field(default_factory=lambda: Filter(category=None))
+    filter: Filter = Field(default_factory=Filter)
     min_score: float | None = Field(None, ge=-1, le=1, description="Leave out what is less similar (cosine).")
+    whole: bool = Field(False, description="Answer 503 rather than without a shard that is down.")
 
     @model_validator(mode="after")
     def _just_one(self) -> SearchRequest:
@@ -55,6 +46,21 @@ class SearchRequest(BaseModel):
             return base64.b64decode(self.image or "", validate=True)
         except binascii.Error as error:
             raise ValueError(f"image is not base64: {error}") from None
+
+
+class RecommendRequest(BaseModel):
+    """Products like some products, and unlike others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    positive: list[str] = Field(min_length=1, max_length=MAX_EXAMPLES, description="Products it should be like.")
+    negative: list[str] = Field(
+        default_factory=list, max_length=MAX_EXAMPLES, description="Products it should not be like."
+    )
+    k: int = Field(10, ge=1, le=MAX_K, description="Products wanted.")
+    filter: Filter = Field(default_factory=Filter)
+    min_score: float | None = Field(None, ge=-1, le=1, description="Leave out what is less similar (cosine).")
+    whole: bool = Field(False, description="Answer 503 rather than without a shard that is down.")
 
 
 class Product(BaseModel):
@@ -86,6 +92,7 @@ class Answer(BaseModel):
     release: str
     shards: Shards
     partial: bool = Field(description="True if a shard is missing from the answer.")
+    sequence: int = Field(description="What was written up to this place in the journal is in the answer.")
     timings_ms: dict[str, float]
 
 
@@ -98,7 +105,7 @@ class SearchAnswer(Answer):
 class RecommendAnswer(SearchAnswer):
     """Products like a product, best first."""
 
-    product_id: str
+    product_id: str = Field(description="The first that it should be like.")
     precomputed: bool = Field(description="False if it was searched live.")
 
 
@@ -109,18 +116,45 @@ class ProductAnswer(Answer):
     images: list[str] = Field(description="The ids of its images.")
 
 
+class EmbedAnswer(BaseModel):
+    """A photo's vector."""
+
+    release: str
+    encoder: str
+    vector: list[float] = Field(description="Of unit length.")
+
+
 class ReadyAnswer(Answer):
     """Whether the service can answer."""
 
     encoder: str
     catalog: str
-    images: int = Field(description="Indexed, over the shards that answered.")
+    images: int = Field(description="Searched, over the shards that answered.")
+    problem: str = Field(description="What hinders the controller or a switch of releases; empty if nothing does.")
 
 
-class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
+class ReleaseEntry(BaseModel):
+    """A release of the store."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
+    release: str
+    encoder: str
+    catalog: str
+    created_at: str
+    passed: bool = Field(description="All its gates.")
+
+
+class ReleasesAnswer(BaseModel):
+    """The releases, oldest first, and which of them is served."""
+
+    current: str | None = Field(description="The release that is to be served.")
+    serving: str | None = Field(description="The release that is served.")
+    switching_to: str | None = Field(description="The release whose parts are being started, or that failed last.")
+    failed: str = Field(description="Why that one failed; empty while it is under way.")
+    releases: list[ReleaseEntry]
+
+
+class SwitchAnswer(BaseModel):
+    """How a promotion or a rollback stands."""
+
+    release: str
+    state: Literal["serving", "preparing"]

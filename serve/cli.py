@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 
@@ -10,16 +11,18 @@ import click
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
 from visnet.platform.errors import ClusterError
 from visnet.platform.index import read_index
+from visnet.platform.journal_place import journal_place
 from visnet.platform.ports import is_free
-from visnet.platform.release import current_release, read_release
+from visnet.platform.release import current_release, promote
 from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
 
 APPLICATION = "visnet"
+LOOK_S = 0.25
 
 
 @click.command()
-@click.option("--release", metavar="ID", help="Default: the current one.")
+@click.option("--release", metavar="ID", help="Make this the current release first, as visnet release promote does.")
 @click.option("--host", help="Where HTTP listens; 0.0.0.0 to be reached from other machines.")
 @click.option("--port", type=int, help="Default: the cluster file's, 8000.")
 @click.option("--detach", is_flag=True, help="Return once it serves; it goes on as long as its cluster.")
@@ -34,12 +37,16 @@ def serve(
     address: str | None,
     fit: bool,
 ) -> None:
-    """Serve a release over HTTP with Ray Serve, until Ctrl-C.
+    """Serve the current release over HTTP with Ray Serve, until Ctrl-C.
 
-    A release promoted meanwhile is served by the next `visnet serve`.
+    The service follows the store: a release that is promoted or rolled back, here or over HTTP, is started beside the
+    one that serves, and takes over when it stands. Run again while it serves, with other settings, this changes it in
+    place, such as the number of replicas. Products are written over HTTP with a key: visnet key create --scope write
     """
     store = invocation.store
-    chosen = read_release(store, release) if release else current_release(store)
+    if release is not None:
+        promote(store, release)
+    chosen = current_release(store)
     with invocation.cluster(address) as connection:
         if detach and connection.local:
             raise ClusterError("--detach needs a cluster that stays: start one, then pass --address or set RAY_ADDRESS")
@@ -56,7 +63,7 @@ def serve(
 
 
 def start(store: Store, release: str, settings: ServeSettings) -> None:
-    """Start the service on the connected cluster and wait until it runs.
+    """Start the service on the connected cluster and wait until it serves a release.
 
     Raises:
         ClusterError: the port is taken, or a part of the service did not start.
@@ -68,10 +75,32 @@ def start(store: Store, release: str, settings: ServeSettings) -> None:
     if not _served() and not is_free(settings.port, settings.host):
         raise ClusterError(f"port {settings.port} is in use: pass --port, or stop what listens there")
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+    journal = journal_place(store, settings.journal)
     try:
-        ray_serve.run(build(store, release, settings), name=APPLICATION, route_prefix="/")
+        ray_serve.run(build(store, settings, journal), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise ClusterError(f"the service did not start: {error}; the reason is in the log above") from error
+    asyncio.run(_until_serving(release))
+
+
+async def _until_serving(release: str) -> None:
+    """Wait until the controller has started all parts of a release, or says why it can't.
+
+    In an event loop, because a job's driver has the cluster's throughput mode, whose handles need one.
+    """
+    from ray import serve as ray_serve
+
+    from visnet.serve.service_state import ServiceState
+
+    controller = ray_serve.get_deployment_handle("controller", APPLICATION)
+    while True:
+        state: ServiceState = await controller.state.remote()
+        if state.serving is not None and state.serving.release == release:
+            return
+        failed = state.switch.failed if state.switch is not None and state.switch.release == release else ""
+        if reason := failed or state.problem:
+            raise ClusterError(f"release {release} can't be served: {reason}")
+        await asyncio.sleep(LOOK_S)
 
 
 def stop() -> None:

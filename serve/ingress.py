@@ -1,111 +1,195 @@
-"""The HTTP side of the service: reads a request, asks the embedder and the shards, and answers in products.
+"""The HTTP side of the service: who may ask, what is asked, and the answer.
 
-A photo goes to the embedder, its vector waits a moment for others, and the batch goes to all shards at once: a hop
-costs a millisecond or more of CPU, so it is paid per batch and not per request.
+Every request takes the release that is served when it comes and stays with it, so an answer is of one release as a
+whole. What a request does is in `searching` and `writing`; here is only what HTTP adds. (Serve copies an ingress class
+with just the names that its module had when the class was made: what it uses has to be imported, not defined after it.)
 """
 
 import asyncio
-import logging
-from typing import Annotated, Any
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated
 
-import numpy as np
 from fastapi import FastAPI, Header, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ray import serve
-from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from visnet.platform.index import read_index
-from visnet.platform.release import read_release
-from visnet.platform.settings import ServeSettings
+from visnet.platform.guarded_fetch import GuardedFetcher
+from visnet.platform.journal import open_journal
+from visnet.platform.settings import FetchSettings, ServeSettings
 from visnet.platform.store import Store
 from visnet.serve import api as bodies
-from visnet.serve.answers import Clock, media_type, product_fields, result
-from visnet.serve.fan_out import FanOut
-from visnet.serve.messages import Embedded, Found, Hit, Picture, ProductRows
-from visnet.serve.messages import Query as VectorQuery
+from visnet.serve import searching, switching
+from visnet.serve.access import Access
+from visnet.serve.answers import Clock, about, found_answer, media_type, product_answer, wanted, write_answer
+from visnet.serve.api_filters import read_filter
+from visnet.serve.api_products import MAX_PRODUCTS, WriteAnswer
+from visnet.serve.bodies import BodyBudget
+from visnet.serve.embedding import Embedding
+from visnet.serve.follower import Follower
+from visnet.serve.messages import Found, Known, Lookup, Picture
+from visnet.serve.photos import Photos
 from visnet.serve.problems import RESPONSES, ProblemError, register
-from visnet.serve.requests import SCHEMA, describe_search, read_search
-
-# D embedding
-
-logger = logging.getLogger(__name__)
+from visnet.serve.readiness import readiness
+from visnet.serve.requests import (
+    PHOTO_SCHEMA,
+    PRODUCTS_SCHEMA,
+    RECOMMEND_SCHEMA,
+    SEARCH_SCHEMA,
+    describe,
+    read_photo,
+    read_products,
+    read_recommend,
+    read_search,
+)
+from visnet.serve.served import Served
+from visnet.serve.writing import Writer
 
 api = FastAPI(
     title="visnet",
-    description="Products that look like a photo, like a product, or like a vector. Errors are problem details.",
+    description="Products that look like a photo, like a product, or like a vector; written and deleted while it "
+    "answers. Errors are problem details.",
     responses=RESPONSES,
 )
 register(api)
-describe_search(api)
+describe(api)
 
-READY_TIMEOUT_S = 3.0
+FIRST_WAIT_S = 10.0
+"""How long a request waits for an ingress that has just started to hear which release is served."""
+NO_JOURNAL = (
+    "nothing can be written: there is no journal. Set metadata.visnet.serve.journal to a PostgreSQL URL, since the "
+    "store is not a folder"
+)
 K = Annotated[int, Query(ge=1, le=bodies.MAX_K, description="Products wanted.")]
 Categories = Annotated[list[str] | None, Query(description="Only these categories.")]
+FilterText = Annotated[str | None, Query(alias="filter", description="A filter in JSON, as in POST /v1/search.")]
+Whole = Annotated[bool, Query(description="Answer 503 rather than without a shard that is down.")]
+ProductIds = Annotated[list[str], Query(alias="product_id", min_length=1, max_length=MAX_PRODUCTS)]
 
 
 @serve.ingress(api)
 class Ingress:
-    """Answers HTTP for one release."""
+    """Answers HTTP.
+
+    Args:
+        journal: where the journal is, if there is one.
+        controller: the handle of the controller.
+    """
 
     def __init__(
-        self,
-        store: Store,
-        release: str,
-        settings: ServeSettings,
-        embedder: DeploymentHandle,
-        *shards: DeploymentHandle,
+        self, store: Store, settings: ServeSettings, journal: str | None, controller: DeploymentHandle
     ) -> None:
-        self._manifest = read_release(store, release)
-        self._dimension = read_index(store, self._manifest.index).dimension
+        self._store = store
         self._settings = settings
-        self._embedder = embedder
-        self._fan_out = FanOut(shards, release=release, timeout_s=settings.shard_timeout_s)
-        self._batched.set_max_batch_size(settings.search_batch_size)
-        self._batched.set_batch_wait_timeout_s(settings.search_batch_wait_s)
+        self._controller = controller
+        self._access = Access(store)
+        self._budget = BodyBudget(settings.max_body_mib * 2**20)
+        self._follower = Follower(uuid.uuid4().hex, store, settings, controller)
+        self._embedding = Embedding(Photos(kept=settings.cached_photos), self._follower)
+        self._writer: Writer | None = None
+        if journal is not None:
+            fetcher = GuardedFetcher(settings.fetch_hosts, FetchSettings(), allow_private=settings.fetch_private)
+            self._writer = Writer(open_journal(journal), fetcher)
+        with contextlib.suppress(RuntimeError):  # no event loop yet: the first request starts it
+            self._follower.start()
 
-    @serve.batch(max_concurrent_batches=4)
-    async def _batched(self, queries: list[VectorQuery]) -> list[Found]:
-        return await self._fan_out.search(queries)
-
-    @api.post("/v1/search", openapi_extra=SCHEMA)
-    async def search(self, request: Request) -> bodies.SearchAnswer:
+    @api.post("/v1/search", openapi_extra=SEARCH_SCHEMA, response_model=bodies.SearchAnswer)
+    async def search(self, request: Request) -> Response:
         """Products that look like a photo (multipart `image`, or JSON `image` in base64), a product or a vector."""
+        self._access.require(request, "read")
         clock = Clock()
-        body, photo = await read_search(request)
-        clock.lap("read")
-        vector_D = await self._query_vector(body, photo)
-        clock.lap("embed")
-        found = await self._find(vector_D, body.k, body.filter.category, without=body.product_id)
-        clock.lap("search")
-        hits = [hit for hit in found.hits if body.min_score is None or hit.score >= body.min_score]
-        return bodies.SearchAnswer(results=[result(hit) for hit in hits], **self._answer(clock, found))
+        async with self._serving() as served, self._budget.read(request) as body:
+            asked, photo = await read_search(request, body)
+            where = asked.filter.checked(served.schema)
+            clock.lap("read")
+            if photo is not None:
+                vector_D = await self._embedding.photo(served, photo)
+            elif asked.product_id is not None:
+                vector_D = await searching.stored_vector(served, asked.product_id)
+            else:
+                vector_D = searching.given_vector(served, asked.vector or [])
+            clock.lap("embed")
+            without = [asked.product_id] if asked.product_id is not None else []
+            found = await searching.search(served, vector_D, asked.k, where, without=without)
+            clock.lap("search")
+            return found_answer(served, wanted(found, asked.min_score, asked.whole), clock)
 
-    @api.get("/v1/recommend/{product_id:path}")
-    async def recommend(self, product_id: str, k: K = 10, category: Categories = None) -> bodies.RecommendAnswer:
-        """Products that look like a product: precomputed where they can be, searched live otherwise."""
+    @api.get("/v1/recommend/{product_id:path}", response_model=bodies.RecommendAnswer)
+    async def recommend(
+        self,
+        request: Request,
+        product_id: str,
+        k: K = 10,
+        category: Categories = None,
+        filter: FilterText = None,
+        whole: Whole = False,
+    ) -> Response:
+        """Products that look like a product: computed beforehand where they can be, searched live otherwise."""
+        asked = bodies.RecommendRequest(positive=[product_id], k=k, filter=read_filter(filter, category), whole=whole)
+        return await self._recommend(request, asked)
+
+    @api.post("/v1/recommend", openapi_extra=RECOMMEND_SCHEMA, response_model=bodies.RecommendAnswer)
+    async def recommend_by_examples(self, request: Request) -> Response:
+        """Products that look like some products and unlike others."""
+        async with self._budget.read(request) as body:
+            return await self._recommend(request, read_recommend(request, body))
+
+    async def _recommend(self, request: Request, asked: bodies.RecommendRequest) -> Response:
+        self._access.require(request, "read")
         clock = Clock()
-        found = None if category else await self._precomputed(product_id, k)
-        precomputed = found is not None
-        clock.lap("look up")
-        if found is None:
-            found = await self._find(await self._stored_vector(product_id), k, category, without=product_id)
-        clock.lap("search")
-        return bodies.RecommendAnswer(
-            product_id=product_id,
-            precomputed=precomputed,
-            results=[result(hit) for hit in found.hits],
-            **self._answer(clock, found),
-        )
+        async with self._serving() as served:
+            where = asked.filter.checked(served.schema)
+            found, precomputed = await searching.recommend(served, asked.positive, asked.negative, asked.k, where)
+            clock.lap("search")
+            found = wanted(found, asked.min_score, asked.whole)
+            return found_answer(served, found, clock, product_id=asked.positive[0], precomputed=precomputed)
+
+    @api.post("/v1/embed", openapi_extra=PHOTO_SCHEMA)
+    async def embed(self, request: Request) -> bodies.EmbedAnswer:
+        """A photo's vector by the encoder of the release; the body is the image itself."""
+        self._access.require(request, "read")
+        async with self._serving() as served, self._budget.read(request) as body:
+            vector_D = await self._embedding.photo(served, read_photo(body))
+            release = served.manifest
+            return bodies.EmbedAnswer(release=release.release, encoder=release.encoder, vector=vector_D.tolist())
+
+    @api.put("/v1/products", openapi_extra=PRODUCTS_SCHEMA, responses={207: {"model": WriteAnswer}})
+    async def put_products(self, request: Request) -> WriteAnswer:
+        """Write products, one or many: each replaces what there was of it. What is acknowledged is on disk, and is
+        found within a second. 207: some were rejected."""
+        self._access.require(request, "write")
+        async with self._serving() as served, self._budget.read(request) as body:
+            products = await read_products(request, body)
+            answer = await self._writes().upsert(served, self._embedding.for_all_encoders(served), products)
+            return write_answer(answer)
+
+    @api.delete("/v1/products")
+    async def delete_products(self, request: Request, product_ids: ProductIds) -> WriteAnswer:
+        """Delete products, whether there are any or not."""
+        self._access.require(request, "write")
+        async with self._serving():
+            return write_answer(await self._writes().delete(product_ids))
+
+    @api.delete("/v1/products/{product_id:path}")
+    async def delete_product(self, request: Request, product_id: str) -> WriteAnswer:
+        """Delete a product, whether there is one or not."""
+        self._access.require(request, "write")
+        async with self._serving():
+            return write_answer(await self._writes().delete([product_id]))
 
     @api.get("/v1/products/{product_id:path}/image", response_class=Response)
-    async def image(self, product_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        """A product's picture, as the catalogue has it."""
-        owner = self._fan_out.owner(product_id)
-        picture: Picture | None = await self._call(owner.picture.remote(self._manifest.release, product_id))
+    async def image(
+        self, request: Request, product_id: str, if_none_match: Annotated[str | None, Header()] = None
+    ) -> Response:
+        """A product's picture, as the catalogue or the journal has it."""
+        self._access.require(request, "read")
+        async with self._serving() as served:
+            picture: Picture | None = await served.fan_out.owner(product_id).call("picture", product_id)
         if picture is None:
             raise ProblemError(404, f"there is no product {product_id!r}")
-        headers = {"ETag": f'"{picture.content_hash}"', "Cache-Control": "public, max-age=3600"}
+        headers = {"ETag": f'"{picture.content_hash}"', "Cache-Control": "private, max-age=60"}
         if if_none_match == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         if picture.data is not None:
@@ -114,20 +198,42 @@ class Ingress:
             return RedirectResponse(picture.uri)
         raise ProblemError(404, f"the picture of product {product_id!r} is not in the catalogue")
 
-    @api.get("/v1/products/{product_id:path}")
-    async def product(self, product_id: str) -> bodies.ProductAnswer:
+    @api.get("/v1/products/{product_id:path}", response_model=bodies.ProductAnswer)
+    async def product(self, request: Request, product_id: str) -> Response:
         """A product with its attributes."""
+        self._access.require(request, "read")
         clock = Clock()
-        owner = self._fan_out.owner(product_id)
-        found: ProductRows = await self._call(owner.product.remote(self._manifest.release, product_id))
-        if not found.rows:
-            raise ProblemError(404, f"there is no product {product_id!r}")
-        clock.lap("look up")
-        whole = Found(hits=[], shards_ok=1, shards_total=1)
-        images = [str(row["image_id"]) for row in found.rows]
-        return bodies.ProductAnswer(
-            product=bodies.Product(**product_fields(found.rows[0])), images=images, **self._answer(clock, whole)
-        )
+        async with self._serving() as served:
+            known: Known | None = await served.known(Lookup(product_id=product_id, details=True))
+            if known is None:
+                raise ProblemError(404, f"there is no product {product_id!r}")
+            clock.lap("look up")
+            whole = Found(hits=[], shards_ok=1, shards_total=1, sequence=known.sequence)
+            images = [str(row["image_id"]) for row in known.images or []]
+            return product_answer(known.fields, images=images, **about(served, whole, clock))
+
+    @api.get("/v1/releases")
+    async def releases(self, request: Request) -> bodies.ReleasesAnswer:
+        """The releases of the store, which of them is served, and how a switch stands."""
+        self._access.require(request, "read")
+        return await switching.releases(self._store, self._controller)
+
+    @api.post("/v1/releases/{release}/promote", responses={202: {"model": bodies.SwitchAnswer}})
+    async def promote(
+        self, request: Request, release: str, force: bool = False, wait_s: switching.Wait = 20.0
+    ) -> JSONResponse:
+        """Serve a release: its parts are started beside those that serve, and when all stand, it becomes the current
+        one. 202: it is still being prepared. 409: it may not, or can't, be served; everything is as it was."""
+        self._access.require(request, "admin")
+        self._follower.start()
+        return await switching.promote(self._controller, release, force=force, wait_s=wait_s)
+
+    @api.post("/v1/releases/rollback", responses={202: {"model": bodies.SwitchAnswer}})
+    async def rollback(self, request: Request, wait_s: switching.Wait = 20.0) -> JSONResponse:
+        """Serve the release before the current one again; as promote."""
+        self._access.require(request, "admin")
+        self._follower.start()
+        return await switching.rollback(self._store, self._controller, wait_s=wait_s)
 
     @api.get("/livez")
     async def live(self) -> dict[str, str]:
@@ -137,97 +243,29 @@ class Ingress:
     @api.get("/readyz")
     async def ready(self) -> bodies.ReadyAnswer:
         """Embedder and all shards answer; 503 while one does not."""
-        clock = Clock()
-        release = self._manifest.release
-        asked = [shard.ready.remote(release) for shard in self._fan_out.shards]
-        everyone = [self._embedder.ready.remote(), *asked]
-        answers = await asyncio.gather(
-            *[asyncio.wait_for(answer, READY_TIMEOUT_S) for answer in everyone], return_exceptions=True
-        )
-        rows = [answer for answer in answers[1:] if isinstance(answer, int)]
-        if isinstance(answers[0], BaseException) or len(rows) < len(asked):
-            embedder = "no embedder" if isinstance(answers[0], BaseException) else "an embedder"
-            raise ProblemError(503, f"not ready: {embedder}, {len(rows)} of {len(asked)} shards")
-        clock.lap("ask")
-        found = Found(hits=[], shards_ok=len(rows), shards_total=len(asked))
-        return bodies.ReadyAnswer(
-            encoder=self._manifest.encoder,
-            catalog=f"{self._manifest.catalog}-{self._manifest.catalog_version}",
-            images=sum(rows),
-            **self._answer(clock, found),
-        )
+        async with self._serving() as served:
+            return await readiness(served, self._follower.state)
 
-    async def _query_vector(self, body: bodies.SearchRequest, photo: bytes | None) -> np.ndarray:
-        if photo is not None:
-            embedded: Embedded = await self._call(self._embedder.embed.remote(photo))
-            if embedded.vector_D is None:
-                raise ProblemError(413 if embedded.too_large else 422, f"image: {embedded.rejected}")
-            return embedded.vector_D
-        if body.product_id is not None:
-            return await self._stored_vector(body.product_id)
-        vector_D = np.array(body.vector, np.float32)
-        length = float(np.linalg.norm(vector_D))
-        if not np.isfinite(length) or length == 0:
-            raise ProblemError(422, "vector: expected finite numbers that are not all 0")
-        return vector_D / length
-
-    async def _stored_vector(self, product_id: str) -> np.ndarray:
-        owner = self._fan_out.owner(product_id)
-        vector_D: np.ndarray | None = await self._call(owner.vector.remote(self._manifest.release, product_id))
-        if vector_D is None:
-            raise ProblemError(404, f"there is no product {product_id!r}")
-        return vector_D
-
-    async def _find(self, vector_D: np.ndarray, k: int, categories: list[str] | None, *, without: str | None) -> Found:
-        if len(vector_D) != self._dimension:
-            raise ProblemError(422, f"vector: expected {self._dimension} numbers, got {len(vector_D)}")
-        asked = k if without is None else k + 1
-        chosen = tuple(sorted(set(categories))) if categories is not None else None
-        found: Found = await self._batched(VectorQuery(vector_D=vector_D, k=asked, categories=chosen))
-        if not found.shards_ok:
-            raise ProblemError(503, "no shard answered; try again")
-        hits = [hit for hit in found.hits if hit.row["product_id"] != without][:k]
-        return Found(hits=hits, shards_ok=found.shards_ok, shards_total=found.shards_total)
-
-    async def _precomputed(self, product_id: str, k: int) -> Found | None:
-        """A product's first `k` precomputed recommendations; None if there are not as many."""
-        owner = self._fan_out.owner(product_id)
-        similar = await self._call(owner.neighbours.remote(self._manifest.release, product_id))
-        if similar is None or len(similar) < k:
-            return None
-        hits = await self._products_of(similar[:k])
-        shards = len(self._fan_out.shards)
-        return Found(hits=hits, shards_ok=shards, shards_total=shards) if len(hits) == k else None
-
-    async def _products_of(self, scored: list[tuple[str, float]]) -> list[Hit]:
-        """The rows of some products, one call per shard; those that no shard holds are left out."""
-        by_owner: dict[Any, list[tuple[int, str]]] = {}
-        for place, (product_id, _) in enumerate(scored):
-            by_owner.setdefault(self._fan_out.owner(product_id), []).append((place, product_id))
-        release = self._manifest.release
-        calls = [owner.products.remote(release, [name for _, name in wanted]) for owner, wanted in by_owner.items()]
-        answers = await asyncio.gather(*[self._call(call) for call in calls])
-        rows: dict[int, dict[str, object]] = {}
-        for wanted, found in zip(by_owner.values(), answers, strict=True):
-            rows |= {place: known.rows[0] for (place, _), known in zip(wanted, found, strict=True) if known.rows}
-        return [Hit(score=scored[place][1], row=rows[place]) for place in sorted(rows)]
-
-    async def _call(self, response: Any) -> Any:
-        """Wait for one deployment's answer; what goes wrong with it is a 503."""
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[Served]:
+        """The release that this request is answered by, from here to the end of the block."""
+        self._follower.start()
         try:
-            return await asyncio.wait_for(response, self._settings.shard_timeout_s)
-        except BackPressureError:
-            raise ProblemError(503, "the service is overloaded; try again") from None
+            async with asyncio.timeout(FIRST_WAIT_S):
+                served = await self._follower.served()
         except TimeoutError:
-            raise ProblemError(503, f"no answer within {self._settings.shard_timeout_s:g} s; try again") from None
-        except Exception:  # whatever a dead or dying replica raises
-            logger.exception("a deployment failed")
-            raise ProblemError(503, "a part of the service is not available; try again") from None
+            problem = self._follower.state.problem if self._follower.state is not None else ""
+            raise ProblemError(503, f"no release is served yet{f': {problem}' if problem else ''}") from None
+        served.busy += 1
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                yield served
+        except TimeoutError:
+            raise ProblemError(504, f"no answer within {self._settings.request_timeout_s:g} s") from None
+        finally:
+            served.busy -= 1
 
-    def _answer(self, clock: Clock, found: Found) -> dict[str, Any]:
-        return {
-            "release": self._manifest.release,
-            "shards": bodies.Shards(ok=found.shards_ok, total=found.shards_total),
-            "partial": found.shards_ok < found.shards_total,
-            "timings_ms": clock.total(),
-        }
+    def _writes(self) -> Writer:
+        if self._writer is None:
+            raise ProblemError(409, NO_JOURNAL)
+        return self._writer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-# Q queries, K results, D embedding
+from visnet.platform.filters import Filter
+
+# Q queries, K results, F rows found, D embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,10 @@ class Query:
     vector_D: np.ndarray
     """float32, unit length."""
     k: int
-    categories: tuple[str, ...] | None = None
-    """Search only these; None for all."""
+    where: Filter | None = None
+    """Search only what satisfies it; None for all."""
+    with_vectors: bool = False
+    """Whether the hits are to carry their vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,8 @@ class ShardQuery:
     query_QD: np.ndarray
     """float32."""
     k: int
-    categories: tuple[str, ...] | None
+    where: Filter | None
+    with_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +42,17 @@ class ShardAnswer:
     score_QK: np.ndarray
     """float32, best first; -inf where there is nothing more."""
     position_QK: np.ndarray
-    """int64 rows of `rows`; -1 where there is nothing more."""
-    rows: pa.Table
-    """The rows found by any of the queries."""
+    """int64 places in the lists below; -1 where there is nothing more."""
+    products: list[str]
+    """The product of every row found, by any of the queries."""
+    content_F: np.ndarray
+    """int64: rows with the same image bytes have the same number, in all shards."""
+    fields: list[bytes]
+    """The rows as they are answered, `"product_id": …, "attributes": {…}`: JSON without its braces."""
+    vector_FD: np.ndarray | None
+    """float16: the rows' vectors, if they were asked for."""
+    sequence: int
+    """The journal's entries up to this one are in the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +60,10 @@ class Hit:
     """One product found."""
 
     score: float
-    row: dict[str, object]
-    """The index's row: ids, category, attributes."""
+    product_id: str
+    fields: bytes
+    """As in `ShardAnswer.fields`."""
+    vector_D: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +73,8 @@ class Found:
     hits: list[Hit]
     shards_ok: int
     shards_total: int
+    sequence: int
+    """The journal's entries up to this one are in the answer, as far as shards answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +88,69 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductRows:
-    """Shard -> ingress: what the shard knows of a product."""
+class Lookup:
+    """Ingress -> shard: a product that the shard owns."""
 
-    rows: list[dict[str, object]] = field(default_factory=list)
-    """A row per image; empty if there is no such product."""
+    product_id: str
+    details: bool = False
+    """Its row and its images are wanted."""
+    vector: bool = False
+    """Its query vector is wanted."""
+    neighbours: bool = False
+    """Its precomputed recommendations are wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Shard -> ingress: what the shard holds of a product, as far as it was asked."""
+
+    fields: bytes
+    """Of its first image; as in `ShardAnswer.fields`."""
+    images: list[dict[str, object]] | None = None
+    """The rows of its images, as they are stored."""
+    vector_D: np.ndarray | None = None
+    neighbours: list[tuple[str, float]] | None = None
+    """Products and scores, best first; None if none were computed, or for a product that changed since."""
+    sequence: int = 0
+    """The journal's entries up to this one are in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Ingress -> shard: products that are to be shown, of those that the shard owns."""
+
+    products: list[str]
+    in_stock: str | None
+    """Only those that this column says are in stock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnShelf:
+    """Shard -> ingress: what a `Shelf` shows."""
+
+    fields: list[bytes | None]
+    """In order, as in `ShardAnswer.fields`; None for what is gone or not in stock."""
+    sequence: int
+    """The journal's entries up to this one are in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Shard -> ingress: an image of the catalogue."""
+    """Shard -> ingress: an image of a product."""
 
     data: bytes | None
     uri: str | None
     content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardState:
+    """Shard -> ingress and controller: how a replica stands."""
+
+    release: str
+    images: int
+    products: int
+    sequence: int
+    """How far it has applied the journal."""
+    changed: int
+    """Rows that it holds beside the built ones."""

@@ -9,16 +9,28 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from ray.serve.exceptions import BackPressureError
 from starlette.exceptions import HTTPException
 
-from visnet.serve.api import Problem
+from visnet.serve.shard_client import ShardDownError
 
 logger = logging.getLogger(__name__)
 
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
 RETRY_AFTER_S = 1
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in (400, 404, 413, 415, 422, 503)
+    status: {"model": Problem, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
 }
 
 
@@ -33,7 +45,7 @@ class ProblemError(Exception):
 def problem(status: int, detail: str) -> JSONResponse:
     """A problem details answer."""
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503, 504) else None
     return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
 
 
@@ -66,6 +78,10 @@ def register(api: FastAPI) -> None:
     @api.exception_handler(BackPressureError)
     async def _overload(_request: Request, _error: BackPressureError) -> JSONResponse:
         return problem(503, "the service is overloaded; try again")
+
+    @api.exception_handler(ShardDownError)
+    async def _down(_request: Request, error: ShardDownError) -> JSONResponse:
+        return problem(503, f"{error}; try again")
 
     @api.exception_handler(Exception)
     async def _unknown(request: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,17 @@
-"""A shard as a Serve deployment: a thin, stateful wrapper around the shard of `platform`."""
+"""A shard as a Serve deployment: a thin, stateful wrapper around the live shard of `platform`.
+
+Searches and writes run on one thread, one at a time (FAISS's GPU resources allow no more, and the live shard needs no
+lock so); the journal and pictures are read on another, so that neither a slow disk nor a database holds a search up.
+A replica starts with the index of its release and all that the journal holds since, and follows the journal from
+then on: who starts anew, wherever, ends where the others are.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -12,92 +21,173 @@ import numpy as np
 
 from visnet.platform.catalog import open_catalog
 from visnet.platform.errors import NotFoundError
-from visnet.platform.index import LOCATION_FIELDS, load_shard
-from visnet.platform.merge import NO_ROW
+from visnet.platform.index import LOCATION_FIELDS, load_shard, read_index
+from visnet.platform.journal import open_journal
+from visnet.platform.live_shard import LiveShard
 from visnet.platform.recommendations import Neighbours
 from visnet.platform.release import read_release
+from visnet.platform.replay import News, Replay
+from visnet.platform.rules import is_in_stock
 from visnet.platform.settings import ShardSettings
-from visnet.platform.shard import Shard
 from visnet.platform.store import Store
-from visnet.serve.messages import Picture, ProductRows, ShardAnswer, ShardQuery
+from visnet.serve.messages import Known, Lookup, OnShelf, Picture, ShardAnswer, ShardQuery, ShardState, Shelf
+from visnet.serve.row_json import RowJson
+from visnet.serve.shard_search import answer
 
 T = TypeVar("T")
 
+FOLLOW_S = 0.03
+"""How often the journal is asked for news."""
+FOLLOW_AGAIN_S = 1.0
+"""After the journal could not be read."""
+
+logger = logging.getLogger(__name__)
+
 
 class ShardServer:
-    """One shard of one release. Every call names the release it means.
+    """One shard of one release.
 
-    Searching runs on a thread of its own, one call at a time (FAISS's GPU resources allow no more), so that health
-    checks are answered meanwhile; reading pictures runs on another.
+    Args:
+        journal: where the journal is; None if there is none, and nothing is written while it serves.
     """
 
-    def __init__(self, store: Store, release: str, shard: int, settings: ShardSettings) -> None:
+    def __init__(self, store: Store, release: str, shard: int, settings: ShardSettings, journal: str | None) -> None:
         faiss.omp_set_num_threads(max(1, int(settings.cpus)))
         manifest = read_release(store, release)
-        self._release = release
+        index = read_index(store, manifest.index)
         device = "cuda" if settings.gpus else "cpu"
-        self._shard = load_shard(store, manifest.index, shard, encoder_digest=manifest.encoder_digest, device=device)
+        base = load_shard(store, manifest.index, shard, encoder_digest=manifest.encoder_digest, device=device)
+        self._release = release
+        self._shard = LiveShard(base, device=device)
+        self._built_rows = len(base)
+        self._rows = RowJson(self._shard)
         self._neighbours = Neighbours(store, manifest.recommendations, shard)
         self._catalog = open_catalog(store, manifest.catalog, manifest.catalog_version)
-        self._search_thread = ThreadPoolExecutor(1)
+        self._journal = open_journal(journal) if journal is not None else None
+        self._replay: Replay | None = None
+        self._shard_thread = ThreadPoolExecutor(1)
         self._read_thread = ThreadPoolExecutor(1)
+        if self._journal is not None:
+            self._replay = Replay(
+                self._journal,
+                self._shard,
+                number=shard,
+                shards=index.shards,
+                encoder_digest=manifest.encoder_digest,
+                after=index.journal_sequence,
+            )
+            self._catch_up(self._replay)
+            threading.Thread(target=self._follow, args=(self._replay,), daemon=True, name="journal").start()
 
-    async def search(self, release: str, queries: list[ShardQuery]) -> list[ShardAnswer]:
+    async def search(self, queries: list[ShardQuery]) -> list[ShardAnswer]:
         """Answer the searches of a batch."""
-        self._check(release)
-        return await self._on(self._search_thread, lambda: [answer(self._shard, query) for query in queries])
+        return await self._on_shard(
+            lambda: [answer(self._shard, self._rows, query, self._sequence) for query in queries]
+        )
 
-    async def product(self, release: str, product_id: str) -> ProductRows:
-        """A product's rows."""
-        self._check(release)
-        rows = self._shard.rows_of(product_id)
-        return ProductRows(rows=self._shard.rows.take(rows).to_pylist())
+    async def look_up(self, lookups: list[Lookup]) -> list[Known | None]:
+        """What the shard holds of some products, in order; None where it holds nothing."""
+        return await self._on_shard(lambda: [self._known(lookup) for lookup in lookups])
 
-    async def products(self, release: str, product_ids: list[str]) -> list[ProductRows]:
-        """Several products' rows, in order."""
-        return [await self.product(release, product_id) for product_id in product_ids]
+    async def show(self, shelves: list[Shelf]) -> list[OnShelf]:
+        """What each shelf has of its products."""
+        return await self._on_shard(lambda: [self._shown(shelf) for shelf in shelves])
 
-    async def vector(self, release: str, product_id: str) -> np.ndarray | None:
-        """A product's query vector, float32 (D,); None if the shard does not hold it."""
-        self._check(release)
-        try:
-            return await self._on(self._search_thread, lambda: self._shard.vector(product_id))
-        except NotFoundError:
+    async def picture(self, product_id: str, image_id: str | None = None) -> Picture | None:
+        """One of a product's images, by default its first; None if the shard does not hold it."""
+        row = await self._on_shard(lambda: self._row_of(product_id, image_id))
+        if row is None:
             return None
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, self._picture, row)
 
-    async def neighbours(self, release: str, product_id: str) -> list[tuple[str, float]] | None:
-        """A product's precomputed recommendations, best first; None if there are none."""
-        self._check(release)
-        return self._neighbours.of(product_id)
+    async def state(self) -> ShardState:
+        """How this replica stands: answers once it is loaded and has caught up."""
+        return ShardState(
+            release=self._release,
+            images=len(self._shard),
+            products=self._shard.products,
+            sequence=self._sequence,
+            changed=self._shard.delta_rows,
+        )
 
-    async def picture(self, release: str, product_id: str) -> Picture | None:
-        """A product's first image; None if the shard does not hold the product."""
-        found = await self.product(release, product_id)
-        if not found.rows:
+    async def schema(self) -> bytes:
+        """The columns of the shard's rows, as a serialised Arrow schema."""
+        return bytes(self._shard.schema.serialize())
+
+    @property
+    def _sequence(self) -> int:
+        return self._replay.sequence if self._replay is not None else 0
+
+    def _catch_up(self, replay: Replay) -> None:
+        """Apply all of the journal, waiting for vectors if it must: nobody is answered before."""
+        started, applied = time.monotonic(), sum(replay.start())
+        while (news := replay.fetch()) is not None:
+            _, entries = replay.apply(news)
+            applied += len(entries)
+            if len(entries) < len(news.entries):
+                logger.info("waiting for the vectors of what was written with another encoder")
+                time.sleep(FOLLOW_AGAIN_S)
+        logger.info("applied %d entries of the journal in %.1f s", applied, time.monotonic() - started)
+
+    def _follow(self, replay: Replay) -> None:
+        """Follow the journal, for as long as the process lives."""
+        while True:
+            try:
+                news = replay.fetch()
+                if news is not None:
+                    self._shard_thread.submit(self._apply, replay, news).result()
+                if news is None or replay.sequence < news.upto:
+                    time.sleep(FOLLOW_S)
+            except Exception:  # the journal is away: searches go on, and so does the attempt
+                logger.exception("the journal can't be followed; trying again")
+                time.sleep(FOLLOW_AGAIN_S)
+
+    def _apply(self, replay: Replay, news: News) -> None:
+        changed, entries = replay.apply(news)
+        self._rows.forget(changed, [entry.write.product_id for entry in entries])
+
+    def _known(self, lookup: Lookup) -> Known | None:
+        shown = self._rows.product(lookup.product_id)
+        if shown is None:
             return None
-        row = found.rows[0]
-        part, number = (int(str(row[name])) for name in LOCATION_FIELDS)
-        data, uri = await self._on(self._read_thread, lambda: self._catalog.image(part, number))
-        return Picture(data=data, uri=uri, content_hash=str(row["content_hash"]))
+        details = lookup.details or lookup.neighbours
+        rows = self._shard.rows_of(lookup.product_id) if details else np.empty(0, np.int64)
+        return Known(
+            fields=shown.fields,
+            images=self._shard.rows_at(rows) if lookup.details else None,
+            vector_D=self._shard.vector(lookup.product_id) if lookup.vector else None,
+            neighbours=self._neighbours_of(lookup.product_id, rows) if lookup.neighbours else None,
+            sequence=self._sequence,
+        )
 
-    async def ready(self, release: str) -> int:
-        """The shard's rows: answers once it is loaded."""
-        self._check(release)
-        return len(self._shard)
+    def _neighbours_of(self, product_id: str, rows: np.ndarray) -> list[tuple[str, float]] | None:
+        """Computed for the product as it was when the index was built: one that was written since has none."""
+        return self._neighbours.of(product_id) if rows[0] < self._built_rows else None
 
-    def _check(self, release: str) -> None:
-        if release != self._release:
-            raise NotFoundError(f"this shard serves release {self._release}, not {release}")
+    def _shown(self, shelf: Shelf) -> OnShelf:
+        found = [self._rows.product(product) for product in shelf.products]
+        column = shelf.in_stock
+        fields = [
+            shown.fields if shown is not None and (column is None or is_in_stock(shown.row.get(column))) else None
+            for shown in found
+        ]
+        return OnShelf(fields=fields, sequence=self._sequence)
 
-    @staticmethod
-    async def _on(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    def _row_of(self, product_id: str, image_id: str | None) -> dict[str, object] | None:
+        for row in self._shard.rows_at(self._shard.rows_of(product_id)):
+            if image_id is None or row["image_id"] == image_id:
+                return row
+        return None
 
+    def _picture(self, row: dict[str, object]) -> Picture:
+        content_hash = str(row["content_hash"])
+        part, number = (row[name] for name in LOCATION_FIELDS)
+        if isinstance(part, int) and isinstance(number, int):
+            data, uri = self._catalog.image(part, number)
+            return Picture(data=data, uri=uri, content_hash=content_hash)
+        if self._journal is None:
+            raise NotFoundError(f"the picture {content_hash} is not in the catalogue, and there is no journal")
+        return Picture(data=self._journal.image(content_hash), uri=None, content_hash=content_hash)
 
-def answer(shard: Shard, query: ShardQuery) -> ShardAnswer:
-    """What a shard finds for the searches of one filter, each row once however many queries found it."""
-    hits = shard.search(query.query_QD, query.k, categories=query.categories)
-    found, position = np.unique(hits.row_QK[hits.row_QK != NO_ROW], return_inverse=True)
-    position_QK = np.full(hits.row_QK.shape, NO_ROW, np.int64)
-    position_QK[hits.row_QK != NO_ROW] = position
-    return ShardAnswer(score_QK=hits.score_QK, position_QK=position_QK, rows=shard.rows.take(found))
+    async def _on_shard(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._shard_thread, work)

@@ -187,3 +187,13 @@ def test_the_pass_over_mapped_vectors_keeps_few_answers(monkeypatch: pytest.Monk
     np.testing.assert_allclose(
         score_QK, np.einsum("qd,qkd->qk", query_QD, vector_ND[row_QK].astype(np.float32)), atol=1e-5
     )
+
+
+def test_some_rows_are_searched_exactly(folder: Path) -> None:
+    searched = opened(folder, "loose")
+    row_N = np.arange(7, ROWS, 13)
+    searched.forget(row_N[:1])  # mapped: nothing happens
+    score_QK, row_QK = searched.search_rows(query_QD, row_N, 20)
+    score_QN = query_QD @ vector_ND[row_N].astype(np.float32).T
+    np.testing.assert_allclose(score_QK, -np.sort(-score_QN, axis=1)[:, :20], atol=1e-5)
+    assert np.isin(row_QK, row_N).all()

@@ -1,0 +1,233 @@
+"""The controller: one small actor that sees to it that the wanted release is the one that is served.
+
+It looks at how things stand, `placement.decide` says what to do, and it does that; a second later it looks again.
+Wanted is what the alias `current` names, or a release that is being promoted over HTTP: that one becomes current only
+when all of its parts stand. The service goes on while the controller is away, and a new one takes up where it died:
+what is served is in the store (`service/serving.json`), the rest it sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import pydantic
+
+from visnet.platform import release as releases
+from visnet.platform.errors import VisnetError
+from visnet.platform.placement import Activate, End, Ingress, Plan, Refuse, Resize, Seen, Start, decide
+from visnet.platform.settings import ServeSettings
+from visnet.platform.store import Store
+from visnet.serve.backfill import Backfill
+from visnet.serve.cluster_view import applications, end, nodes, resize, start
+from visnet.serve.parts import embedder_name, plan_of, shard_names, targets
+from visnet.serve.service_state import Encoder, Promotion, ServiceState, Serving, Switch
+from visnet.serve.switching import refusal
+
+T = TypeVar("T")
+
+LOOK_S = 0.5
+SILENT_S = 10.0
+"""An ingress that has not been heard of for so long is gone."""
+TRY_AGAIN_S = 30.0
+"""After a plan was refused."""
+SERVING = "service/serving.json"
+
+logger = logging.getLogger(__name__)
+
+
+class Controller:
+    """Serves the current release of a store.
+
+    Args:
+        journal: where the journal is, if there is one.
+    """
+
+    def __init__(self, store: Store, settings: ServeSettings, journal: str | None) -> None:
+        self._store = store
+        self._settings = settings
+        self._journal = journal
+        self._plans: dict[str, Plan] = {}
+        self._serving = self._remembered()
+        self._wanted: Plan | None = None
+        self._reports: dict[str, tuple[float, Ingress]] = {}
+        self._refused: dict[str, tuple[float, str]] = {}
+        self._promotion: Promotion | None = None
+        self._problem = ""
+        self._backfill = Backfill(store, journal) if journal is not None else None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def report(self, ingress: str, plan: str | None, busy: Mapping[str, int]) -> ServiceState:
+        """An ingress says which plan it answers by and how many requests it has under way, and hears what it should."""
+        self._look_after()
+        self._reports[ingress] = (time.monotonic(), Ingress(plan=plan, busy=dict(busy)))
+        return self._state()
+
+    async def state(self) -> ServiceState:
+        """How the service stands."""
+        self._look_after()
+        return self._state()
+
+    async def promote(self, release: str, *, force: bool = False, rollback: bool = False) -> tuple[int, str] | None:
+        """Begin to make a release the current one; `state` says what becomes of it.
+
+        Returns:
+            The HTTP status and the reason, if it may not become the current one.
+        """
+        self._look_after()
+        try:
+            if not rollback:
+                await _in_thread(lambda: releases.check_promotable(self._store, release, force=force))
+            plan = await self._plan(release)
+        except VisnetError as error:
+            return refusal(error)
+        self._refused.pop(plan.name, None)
+        self._promotion = Promotion(release=release, force=force, rollback=rollback)
+        return None
+
+    def _look_after(self) -> None:
+        """Start looking; the constructor has no event loop to do it in."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        while True:
+            try:
+                await self._look()
+                self._problem = ""
+            except VisnetError as error:  # such as no current release: somebody has to mend it, and may
+                self._problem = str(error)
+            except Exception as error:
+                self._problem = f"{type(error).__name__}: {error}"
+                logger.exception("the controller failed; looking again")
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        wanted = await self._choose()
+        self._wanted = wanted
+        running = await _in_thread(applications)
+        seen = Seen(
+            wanted=wanted,
+            serving=self._serving,
+            running=running,
+            nodes=await _in_thread(nodes),
+            ingresses=self._heard(),
+        )
+        for action in decide(seen):
+            await self._act(action)
+        if self._backfill is not None and wanted is not None and embedder_name(wanted) in running:
+            await self._backfill.run(wanted)
+
+    async def _choose(self) -> Plan | None:
+        """The plan of the release that is to be served, unless it was refused a moment ago."""
+        promotion = self._promotion
+        if promotion is None:
+            current = await _in_thread(lambda: releases.current_release(self._store))
+            release = current.release
+        else:
+            release = promotion.release
+        plan = await self._plan(release)
+        refused_at, _ = self._refused.get(plan.name, (-TRY_AGAIN_S, ""))
+        if time.monotonic() - refused_at < TRY_AGAIN_S:
+            return self._serving
+        return plan
+
+    async def _plan(self, release: str) -> Plan:
+        if release not in self._plans:
+            self._plans[release] = await _in_thread(
+                lambda: plan_of(self._store, release, self._settings, self._journal)
+            )
+        return self._plans[release]
+
+    async def _act(self, action: Start | Activate | Resize | End | Refuse) -> None:
+        match action:
+            case Start(parts=parts):
+                assert self._wanted is not None
+                logger.info("starting %s", ", ".join(part.name for part in parts))
+                made = targets(self._store, self._wanted, parts, self._settings, self._journal)
+                await _in_thread(lambda: start(made))
+            case Activate(plan=plan):
+                await self._activate(plan)
+            case Resize(part=part, replicas=replicas):
+                logger.info("%s: %d replicas", part, replicas)
+                await _in_thread(lambda: resize(part, replicas))
+            case End(parts=names):
+                logger.info("ending %s", ", ".join(names))
+                await _in_thread(lambda: end(names))
+            case Refuse(plan=plan, reason=reason):
+                self._refuse(plan, reason)
+
+    async def _activate(self, plan: Plan) -> None:
+        """Let the ingresses move to a plan. What is promoted becomes current first: a restart then serves it too."""
+        promotion = self._promotion
+        if promotion is not None and promotion.release == plan.release:
+            try:
+                await _in_thread(lambda: promotion.carry_out(self._store))
+            except VisnetError as error:
+                return self._refuse(plan, str(error))
+            self._promotion = None
+        remembered = json.dumps(dataclasses.asdict(plan)).encode()
+        await _in_thread(lambda: self._store.write(SERVING, remembered))
+        logger.info("serving release %s", plan.release)
+        self._serving = plan
+        return None
+
+    def _refuse(self, plan: Plan, reason: str) -> None:
+        logger.error("release %s can't be served: %s", plan.release, reason)
+        self._refused[plan.name] = (time.monotonic(), reason)
+        if self._promotion is not None and self._promotion.release == plan.release:
+            self._promotion = None
+
+    def _heard(self) -> list[Ingress]:
+        """The ingresses that are there."""
+        now = time.monotonic()
+        self._reports = {name: report for name, report in self._reports.items() if now - report[0] < SILENT_S}
+        return [ingress for _, ingress in self._reports.values()]
+
+    def _state(self) -> ServiceState:
+        plans = [plan for plan in (self._serving, self._wanted) if plan is not None]
+        return ServiceState(
+            serving=_serving(self._serving) if self._serving is not None else None,
+            encoders=tuple(dict.fromkeys(self._encoder(plan) for plan in plans)),
+            switch=self._switch(),
+            problem=self._problem,
+        )
+
+    def _encoder(self, plan: Plan) -> Encoder:
+        digest = releases.read_release(self._store, plan.release).encoder_digest
+        return Encoder(digest=digest, application=embedder_name(plan))
+
+    def _switch(self) -> Switch | None:
+        """The switch that is under way, or the one that failed last."""
+        if self._promotion is not None:
+            return Switch(release=self._promotion.release, failed="")
+        serving = self._serving.name if self._serving is not None else None
+        if self._wanted is not None and self._wanted.name != serving:
+            return Switch(release=self._wanted.release, failed="")
+        if self._refused:
+            name, (_, reason) = max(self._refused.items(), key=lambda item: item[1][0])
+            release = next((plan.release for plan in self._plans.values() if plan.name == name), name)
+            return Switch(release=release, failed=reason)
+        return None
+
+    def _remembered(self) -> Plan | None:
+        """What was served when the last controller died, if it runs still; by other settings than now, perhaps."""
+        if not self._store.exists(SERVING):
+            return None
+        plan = pydantic.TypeAdapter(Plan).validate_json(self._store.read(SERVING))
+        running = applications()
+        return plan if all(part.name in running for part in plan.parts) else None
+
+
+def _serving(plan: Plan) -> Serving:
+    return Serving(plan=plan.name, release=plan.release, embedder=embedder_name(plan), shards=tuple(shard_names(plan)))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Off the event loop: reports are answered meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)

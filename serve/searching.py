@@ -1,0 +1,158 @@
+"""Searches and recommendations of one release, from a request's plain values to hits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from visnet.platform.errors import FilterError
+from visnet.platform.filters import Filter
+from visnet.platform.live_recommend import diversified, query_vector, rules_filter
+from visnet.platform.settings import RecommendSettings
+from visnet.serve.messages import Found, Hit, Known, Lookup, Query
+from visnet.serve.problems import ProblemError
+from visnet.serve.served import Served
+
+# K results, C candidates, D embedding
+
+
+def given_vector(served: Served, numbers: Sequence[float]) -> np.ndarray:
+    """A client's vector, float32 (D,), at unit length.
+
+    Raises:
+        ProblemError: 422, it is not one of this release's encoder.
+    """
+    vector_D = np.array(numbers, np.float64)
+    if len(vector_D) != served.dimension:
+        raise ProblemError(422, f"vector: expected {served.dimension} numbers, got {len(vector_D)}")
+    largest = float(np.abs(vector_D).max())
+    if not np.isfinite(largest) or largest == 0:
+        raise ProblemError(422, "vector: expected finite numbers that are not all 0")
+    vector_D /= largest  # so that no square of it is beyond what a float holds
+    return (vector_D / np.linalg.norm(vector_D)).astype(np.float32)
+
+
+async def stored_vector(served: Served, product_id: str) -> np.ndarray:
+    """A product's own vector, float32 (D,).
+
+    Raises:
+        ProblemError: 404, there is no such product.
+    """
+    vector_D = (await _known(served, Lookup(product_id=product_id, vector=True))).vector_D
+    assert vector_D is not None
+    return vector_D
+
+
+async def search(
+    served: Served, vector_D: np.ndarray, k: int, where: Filter | None, *, without: Collection[str] = ()
+) -> Found:
+    """The `k` nearest products.
+
+    Args:
+        without: products that are left out.
+
+    Raises:
+        ProblemError: 503, no shard answered.
+    """
+    found = await served.find(Query(vector_D=vector_D, k=k + len(without), where=where))
+    if not found.shards_ok:
+        raise ProblemError(503, "no shard answered; try again")
+    return _cut(found, [hit for hit in found.hits if hit.product_id not in without][:k])
+
+
+async def recommend(
+    served: Served, positive: Sequence[str], negative: Sequence[str], k: int, where: Filter | None
+) -> tuple[Found, bool]:
+    """Products like the positive ones and unlike the negative ones, by the rules of the recommendation pass.
+
+    Returns:
+        What was found, and whether it was computed beforehand: for one product, without a filter, as long as there are
+        `k` of them left that are to be had.
+
+    Raises:
+        ProblemError: 404, there is no such product; 422, the examples cancel each other; 503, no shard answered.
+    """
+    if where is None and not negative and len(positive) == 1:
+        known = await _known(served, Lookup(product_id=positive[0], neighbours=True))
+        found = await _precomputed(served, known.neighbours or [], k)
+        if found is not None:
+            return found, True
+    return await _live(served, positive, negative, k, where), False
+
+
+async def _precomputed(served: Served, neighbours: list[tuple[str, float]], k: int) -> Found | None:
+    """The first `k` precomputed ones that are to be had now; None if there are not as many."""
+    if len(neighbours) < k:
+        return None
+    hits: list[Hit] = []
+    sequence = None
+    for start in range(0, len(neighbours), k):  # the first k will mostly do
+        asked = neighbours[start : start + k]
+        shown, seen = await served.shown([product for product, _ in asked], in_stock=served.rules.get("in_stock"))
+        sequence = seen if sequence is None else min(sequence, seen)
+        hits += [
+            Hit(score=score, product_id=product, fields=fields)
+            for (product, score), fields in zip(asked, shown, strict=True)
+            if fields is not None
+        ]
+        if len(hits) >= k:
+            total = served.shards_total
+            return Found(hits=hits[:k], shards_ok=total, shards_total=total, sequence=sequence)
+    return None
+
+
+async def _live(
+    served: Served, positive: Sequence[str], negative: Sequence[str], k: int, where: Filter | None
+) -> Found:
+    examples = list(dict.fromkeys([*positive, *negative]))
+    asked = [Lookup(product_id=name, vector=True, details=name == positive[0]) for name in examples]
+    known = dict(zip(examples, await asyncio.gather(*[_known(served, lookup) for lookup in asked]), strict=True))
+    rules = RecommendSettings(**served.rules)
+    try:
+        vector_D = query_vector(_vectors(known, positive), _vectors(known, negative))
+        first = known[positive[0]].images or [{}]
+        where = _both(where, rules_filter(rules, first[0], served.schema))
+    except FilterError:
+        raise
+    except ValueError as error:
+        raise ProblemError(422, str(error)) from None
+    if not rules.diversity:
+        return await search(served, vector_D, k, where, without=examples)
+    candidates = max(k, rules.candidates or 5 * k) + len(examples)
+    found = await served.find(Query(vector_D=vector_D, k=candidates, where=where, with_vectors=True))
+    if not found.shards_ok:
+        raise ProblemError(503, "no shard answered; try again")
+    return _cut(found, _diverse([hit for hit in found.hits if hit.product_id not in examples], k, rules.diversity))
+
+
+def _diverse(hits: list[Hit], k: int, diversity: float) -> list[Hit]:
+    if not hits:
+        return []
+    score_C = np.array([hit.score for hit in hits], np.float32)
+    vector_CD = np.stack([hit.vector_D for hit in hits if hit.vector_D is not None]).astype(np.float32)
+    return [hits[place] for place in diversified(score_C, vector_CD, k, diversity)]
+
+
+async def _known(served: Served, lookup: Lookup) -> Known:
+    known = await served.known(lookup)
+    if known is None:
+        raise ProblemError(404, f"there is no product {lookup.product_id!r}")
+    return known
+
+
+def _vectors(known: dict[str, Known], products: Sequence[str]) -> np.ndarray:
+    vectors = [known[product].vector_D for product in products]
+    return np.stack([vector_D for vector_D in vectors if vector_D is not None]) if vectors else np.empty((0, 0))
+
+
+def _both(one: Filter | None, other: Filter | None) -> Filter | None:
+    """What satisfies both; the rules' own are all of them conditions that must hold."""
+    if one is None or other is None:
+        return one or other
+    return Filter(must=one.must + other.must, should=one.should, must_not=one.must_not + other.must_not)
+
+
+def _cut(found: Found, hits: list[Hit]) -> Found:
+    return Found(hits=hits, shards_ok=found.shards_ok, shards_total=found.shards_total, sequence=found.sequence)

@@ -1,0 +1,69 @@
+"""What the controller tells the ingresses, and what is asked of it: small, typed, plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from visnet.platform import release as releases
+from visnet.platform.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """The release that is served, and the applications that serve it."""
+
+    plan: str
+    release: str
+    embedder: str
+    shards: tuple[str, ...]
+    """In order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """An encoder that what is written has to be embedded with."""
+
+    digest: str
+    application: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A switch of releases."""
+
+    release: str
+    failed: str
+    """Why it failed; empty while it is under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceState:
+    """How the service stands."""
+
+    serving: Serving | None
+    """None before the first release stands."""
+    encoders: tuple[Encoder, ...]
+    """Of the release that is served, and of one that is being switched to."""
+    switch: Switch | None
+    problem: str
+    """What keeps the controller from its work; empty if nothing does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """A release that is to become the current one when it stands."""
+
+    release: str
+    force: bool
+    rollback: bool
+
+    def carry_out(self, store: Store) -> None:
+        """Make it the current one.
+
+        Raises:
+            VisnetError: it may not become it, or is not the one to go back to any more.
+        """
+        if not self.rollback:
+            releases.promote(store, self.release, force=self.force)
+        elif releases.previous_release(store) == self.release:
+            releases.rollback(store)

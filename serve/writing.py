@@ -1,0 +1,193 @@
+"""What is written while the service runs: products come in, their pictures are embedded, the journal keeps them.
+
+A product is acknowledged when the journal has it on disk, with its picture and its vectors; the shards follow the
+journal and have it within a moment. Products that come at the same time are kept by one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import ValidationError
+
+from visnet.platform.attributes import fit_attributes
+from visnet.platform.errors import ImageError, StoreError
+from visnet.platform.imaging import content_hash
+from visnet.platform.journal import Delete, Journal, JournalImage, Upsert, Write
+from visnet.serve.api_products import ImageWrite, ProductWrite, WriteAnswer, Written
+from visnet.serve.coalesce import Coalescer
+from visnet.serve.messages import Embedded, Known, Lookup, Picture
+from visnet.serve.problems import ProblemError, explain
+from visnet.serve.served import Served
+
+# D embedding
+
+AT_ONCE = 32
+"""Products of a request whose pictures are fetched and embedded at once."""
+KEPT_AT_ONCE = 64
+"""Requests whose products one transaction keeps."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kept:
+    """Writes on their way into the journal."""
+
+    writes: list[Write] = field(default_factory=list)
+    images: dict[str, bytes] = field(default_factory=dict)
+    vectors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+Embedders = Callable[[bytes], Awaitable[dict[str, Embedded]]]
+"""Embeds a photo with every encoder that a write needs; the vectors are by the encoder's digest."""
+
+
+class Fetcher(Protocol):
+    """Fetches a picture; raises ImageError."""
+
+    def download(self, url: str) -> bytes: ...
+
+
+class Writer:
+    """Accepts products.
+
+    Args:
+        journal: what keeps them.
+        fetcher: gets the pictures that are named by a URL.
+    """
+
+    def __init__(self, journal: Journal, fetcher: Fetcher) -> None:
+        self._journal = journal
+        self._fetcher = fetcher
+        self._journal_thread = ThreadPoolExecutor(1)
+        self._fetch_threads = ThreadPoolExecutor(AT_ONCE)
+        self._keep: Coalescer[Kept, list[int]] = Coalescer(self._append, max_batch_size=KEPT_AT_ONCE, concurrent=1)
+
+    async def upsert(self, served: Served, embed: Embedders, products: Sequence[Mapping[str, Any]]) -> WriteAnswer:
+        """Write products; one that is rejected does not keep the others away.
+
+        Raises:
+            ProblemError: 503, the journal or a part of the service is away; nothing was written.
+        """
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def prepared(product: Mapping[str, Any]) -> tuple[str, Kept | str]:
+            async with slots:
+                return await self._prepared(served, embed, product)
+
+        return await self._write(await asyncio.gather(*[prepared(product) for product in products]))
+
+    async def delete(self, product_ids: Sequence[str]) -> WriteAnswer:
+        """Delete products; nothing is said of whether there were any.
+
+        Raises:
+            ProblemError: 503, the journal is away; nothing was written.
+        """
+        prepared: list[tuple[str, Kept | str]] = []
+        for product_id in product_ids:
+            try:
+                prepared.append((product_id, Kept(writes=[Delete(product_id=product_id)])))
+            except ValueError as error:
+                prepared.append((product_id, str(error)))
+        return await self._write(prepared)
+
+    async def _write(self, prepared: Sequence[tuple[str, Kept | str]]) -> WriteAnswer:
+        accepted = [kept for _, kept in prepared if isinstance(kept, Kept)]
+        try:
+            sequences = await self._keep(_together(accepted)) if accepted else []
+        except StoreError as error:
+            raise ProblemError(503, f"the journal can't be written: {error}") from None
+        numbers = iter(sequences)
+        products = [
+            Written(product_id=product_id, status="ok", sequence=next(numbers))
+            if isinstance(kept, Kept)
+            else Written(product_id=product_id, status="rejected", detail=kept)
+            for product_id, kept in prepared
+        ]
+        return WriteAnswer(sequence=max(sequences, default=0), products=products)
+
+    async def _prepared(self, served: Served, embed: Embedders, product: Mapping[str, Any]) -> tuple[str, Kept | str]:
+        """A product ready to be kept, or why it is rejected."""
+        name = product.get("product_id")
+        product_id = name if isinstance(name, str) else ""
+        try:
+            asked = ProductWrite.model_validate(product)
+            fit_attributes(asked.attributes, served.schema)
+            pictures = await self._pictures(served, asked)
+            return product_id, await _embedded(asked, pictures, embed)
+        except ValidationError as error:
+            return product_id, explain(list(error.errors()))
+        except (ValueError, ImageError) as error:
+            return product_id, str(error)
+
+    async def _pictures(self, served: Served, asked: ProductWrite) -> list[tuple[str, bytes]]:
+        """The product's pictures by their ids: what was sent, what is fetched, or what it has already."""
+        given = asked.pictures()
+        if given:
+            return [(str(image.image_id), await self._data(image)) for image in given]
+        known: Known | None = await served.known(Lookup(product_id=asked.product_id, details=True))
+        if known is None or not known.images:
+            raise ValueError(
+                "image, url or images is missing, and there is no such product yet whose pictures it keeps"
+            )
+        ids = [str(row["image_id"]) for row in known.images]
+        return [(image_id, await self._stored(served, asked.product_id, image_id)) for image_id in ids]
+
+    async def _data(self, image: ImageWrite) -> bytes:
+        data = image.data()
+        if data is not None:
+            return data
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._fetch_threads, self._fetcher.download, str(image.url))
+
+    async def _stored(self, served: Served, product_id: str, image_id: str) -> bytes:
+        owner = served.fan_out.owner(product_id)
+        picture: Picture | None = await owner.call("picture", product_id, image_id)
+        if picture is None or picture.data is None:
+            raise ValueError(f"the picture {image_id!r} it has is not in the catalogue itself: send it along")
+        return picture.data
+
+    async def _append(self, kept: list[Kept]) -> list[list[int]]:
+        """Keep several requests' writes as one."""
+        whole = _together(kept)
+        loop = asyncio.get_running_loop()
+        sequences = await loop.run_in_executor(self._journal_thread, self._append_now, whole)
+        numbers = iter(sequences)
+        return [[next(numbers) for _ in part.writes] for part in kept]
+
+    def _append_now(self, kept: Kept) -> list[int]:
+        return self._journal.append(kept.writes, images=kept.images, vectors=kept.vectors)
+
+
+async def _embedded(asked: ProductWrite, pictures: list[tuple[str, bytes]], embed: Embedders) -> Kept:
+    """The write, with its pictures and the vectors of all encoders.
+
+    Raises:
+        ValueError: a picture can't be used.
+    """
+    images = [JournalImage(image_id=name, content_hash=content_hash(data)) for name, data in pictures]
+    write = Upsert(
+        product_id=asked.product_id, category=asked.category, attributes=asked.attributes, images=tuple(images)
+    )
+    vectors: dict[str, dict[str, np.ndarray]] = {}
+    for image, (_, data) in zip(images, pictures, strict=True):
+        for digest, embedded in (await embed(data)).items():
+            if embedded.vector_D is None:
+                raise ValueError(f"image {image.image_id!r}: {embedded.rejected}")
+            vectors.setdefault(digest, {})[image.content_hash] = embedded.vector_D
+    bytes_by_hash = {image.content_hash: data for image, (_, data) in zip(images, pictures, strict=True)}
+    return Kept(writes=[write], images=bytes_by_hash, vectors=vectors)
+
+
+def _together(parts: Sequence[Kept]) -> Kept:
+    whole = Kept()
+    for part in parts:
+        whole.writes.extend(part.writes)
+        whole.images.update(part.images)
+        for digest, vectors in part.vectors.items():
+            whole.vectors.setdefault(digest, {}).update(vectors)
+    return whole

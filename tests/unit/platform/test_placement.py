@@ -1,0 +1,181 @@
+"""What the controller is told to do, from how things stand; no cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from visnet.platform.placement import (
+    GIB,
+    Activate,
+    End,
+    Ingress,
+    Node,
+    Part,
+    Plan,
+    Refuse,
+    Resize,
+    Running,
+    Seen,
+    Start,
+    State,
+    decide,
+    misfit,
+)
+
+READY, STARTING = State.READY, State.STARTING
+
+
+def part(name: str, **changes: object) -> Part:
+    made = Part(name=name, replicas=1, cpus=1.0, gpus=0.0, memory_bytes=GIB)
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def plan(name: str, *shards: str, replicas: int = 1) -> Plan:
+    parts = (part("embedder", resizable=False), *(part(shard, replicas=replicas) for shard in shards))
+    return Plan(name=name, release=f"r-{name}", parts=parts)
+
+
+def node(cpus: float = 8, gpus: float = 0, memory_bytes: float = 8 * GIB) -> Node:
+    return Node(cpus=cpus, gpus=gpus, memory_bytes=memory_bytes)
+
+
+OLD, NEW = plan("old", "a-0"), plan("new", "b-0", "b-1")
+
+
+def running(*plans: Plan, state: State = READY, **others: Running) -> dict[str, Running]:
+    found = {one.name: Running(state=state, replicas=one.replicas) for each in plans for one in each.parts}
+    return {**found, **others}
+
+
+def seen(**changes: object) -> Seen:
+    made = Seen(wanted=NEW, serving=OLD, running=running(OLD), nodes=[node()], ingresses=[on("old")])
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def on(name: str | None, **busy: int) -> Ingress:
+    return Ingress(plan=name, busy=busy)
+
+
+def test_nothing_is_wanted_and_nothing_is_done() -> None:
+    assert decide(seen(wanted=None)) == []
+
+
+def test_missing_parts_are_started_beside_those_that_serve() -> None:
+    assert decide(seen()) == [Start(parts=NEW.parts[1:])]  # the embedder is there
+
+
+def test_what_is_starting_is_waited_for() -> None:
+    standing = {**running(NEW, state=STARTING), **running(OLD)}
+    assert decide(seen(running=standing)) == []
+    almost = {**running(OLD, NEW), "b-1": Running(state=STARTING, replicas=1)}
+    assert decide(seen(running=almost)) == []
+
+
+def test_when_all_parts_stand_the_ingresses_may_move() -> None:
+    assert decide(seen(running=running(OLD, NEW))) == [Activate(plan=NEW)]
+    assert decide(seen(running=running(NEW), serving=None)) == [Activate(plan=NEW)]
+
+
+def test_a_switch_that_does_not_fit_is_refused_before_anything_is_started() -> None:
+    (refused,) = decide(seen(nodes=[node(cpus=1)]))
+    assert isinstance(refused, Refuse)
+    assert refused.plan == NEW
+    assert "both releases do not fit at once" in refused.reason
+    assert "1 CPUs" in refused.reason
+
+
+def test_the_first_release_waits_for_its_nodes_instead() -> None:
+    assert decide(seen(serving=None, running={}, nodes=[])) == [Start(parts=NEW.parts)]
+
+
+def test_a_plan_that_fails_is_given_up_and_what_serves_stays() -> None:
+    failed = {**running(OLD, NEW), "b-1": Running(state=State.FAILED, replicas=1, reason="out of memory")}
+    assert decide(seen(running=failed)) == [
+        Refuse(plan=NEW, reason="out of memory"),
+        End(parts=("b-0", "b-1")),  # not the embedder, which the old release uses
+    ]
+
+
+def test_what_serves_and_fails_is_left_to_serve_which_starts_it_again() -> None:
+    failed = {**running(NEW), "b-1": Running(state=State.FAILED, replicas=1, reason="died")}
+    assert decide(seen(serving=NEW, running=failed)) == []
+
+
+@pytest.mark.parametrize(
+    "ingresses",
+    [
+        [],  # none has been heard of
+        [on("new"), on("old")],  # one has not moved
+        [on("new", old=1)],  # one still answers by the old release
+        [on(None)],
+    ],
+)
+def test_old_parts_stay_while_anybody_may_need_them(ingresses: list[Ingress]) -> None:
+    assert decide(seen(serving=NEW, running=running(OLD, NEW), ingresses=ingresses)) == []
+
+
+def test_old_parts_end_when_all_have_moved_and_answered() -> None:
+    ingresses = [on("new", old=0, new=3), on("new")]
+    assert decide(seen(serving=NEW, running=running(OLD, NEW), ingresses=ingresses)) == [End(parts=("a-0",))]
+
+
+def test_replicas_follow_the_settings_and_the_embedder_its_load() -> None:
+    more = plan("new", "b-0", "b-1", replicas=3)
+    standing = running(NEW, embedder=Running(state=READY, replicas=5))
+    assert decide(seen(wanted=more, serving=NEW, running=standing)) == [
+        Resize(part="b-0", replicas=3),
+        Resize(part="b-1", replicas=3),
+    ]
+
+
+def test_looked_at_again_and_again_it_ends_at_the_wanted_plan() -> None:
+    now, steps = seen(), []
+    for _ in range(10):
+        actions = decide(now)
+        if not actions:
+            break
+        for action in actions:
+            steps.append(type(action).__name__)
+            match action:
+                case Start(parts=parts):
+                    found = {one.name: Running(state=READY, replicas=one.replicas) for one in parts}
+                    now = dataclasses.replace(now, running={**now.running, **found})
+                case Activate(plan=activated):
+                    now = dataclasses.replace(now, serving=activated, ingresses=[on(activated.name)])
+                case End(parts=names):
+                    left = {name: one for name, one in now.running.items() if name not in names}
+                    now = dataclasses.replace(now, running=left)
+    assert steps == ["Start", "Activate", "End"]
+    assert set(now.running) == {one.name for one in NEW.parts}
+
+
+@pytest.mark.parametrize(
+    ("parts", "nodes", "fits"),
+    [
+        ([part("a", replicas=2)], [node(cpus=2)], True),
+        ([part("a", replicas=2)], [node(cpus=1.5)], False),
+        ([part("a", replicas=2, spread=True)], [node()], False),
+        ([part("a", replicas=2, spread=True)], [node(), node()], True),
+        ([part("a", replicas=2, spread=True), part("b", replicas=2, spread=True)], [node(cpus=2), node(cpus=2)], True),
+        ([part("a", memory_bytes=9 * GIB)], [node()], False),
+        ([part("a", memory_bytes=9 * GIB)], [node(memory_bytes=math.inf)], True),
+        ([part("a", gpus=0.5), part("b", gpus=0.5), part("c", gpus=0.5)], [node(gpus=1)], False),
+        ([part("a", gpus=0.5), part("b", gpus=0.5), part("c", gpus=0.5)], [node(gpus=1), node(gpus=1)], True),
+        ([part("small", gpus=0.5), part("large", gpus=1.0)], [node(gpus=1), node(gpus=0.5)], True),
+        ([], [], True),
+        ([part("a")], [], False),
+    ],
+)
+def test_fit(parts: list[Part], nodes: list[Node], fits: bool) -> None:
+    assert (misfit(parts, nodes) is None) == fits
+
+
+def test_a_misfit_says_what_is_missing_and_what_there_is() -> None:
+    reason = misfit([part("a", replicas=2, spread=True, gpus=0.5)], [node(gpus=1)])
+    assert reason is not None
+    assert "copy 2 of 2 of a" in reason
+    assert "each copy on a node of its own" in reason
+    assert "1 CPUs, 0.5 GPUs and 1.00 GiB" in reason
