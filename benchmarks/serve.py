@@ -1,27 +1,27 @@
-"""A running service under load: requests a second and latencies by kind of question and number of clients.
+"""A running service under load: requests a second and latencies, always beside a bound of the same run.
 
-    python benchmarks/serve.py                                # starts a service of its own, and ends it
-    python benchmarks/serve.py --url http://127.0.0.1:8000    # one that runs on this machine, such as `make demo`'s
+    python benchmarks/serve.py                                         # tiny pictures, 5,000 products
+    python benchmarks/serve.py --recipe visnet --products 500 --only photo --clients 1 16
 
-What bounds it: one HTTP request to one Python process. So the bound is a plain FastAPI application under uvicorn that
-reads the same body (a vector as JSON) and answers {}, asked by the same client in the same run. A search makes two
-hops more (ingress to shards and back, batched), a photo another two and the network. Client, service and bound share
-the machine's cores: with few of them the client takes its part of every figure, the bound's too.
+What bounds it. Recommendations and searches by product or vector: HTTP itself, so the bound is a deployment that
+answers {} behind the same HAProxy and the same Serve. Photos: decoding and the network, so the bound is the pipeline
+without Ray: decode, encode in batches and search in one process with as many threads as the embedder has, which is
+all the network gets in the service too. While products are written: the rate of the same questions without.
 
-Closed loop: each client has one connection and asks again once it is answered. What was asked in the first half
-second is left out. The service of its own is made by the commands a user has, with an untrained visnet-tiny over
-generated pictures: as fast as a trained one, and its answers mean nothing.
+wrk asks in a closed loop: each client has one connection and asks again once it is answered. It shares the machine's
+cores with the service and with the bound: with few of them, every part takes its share of every figure. Photos are
+embedded anew each time: the cache is off. The products' pictures are made up, the encoder is untrained: as fast as a
+trained one, and its answers mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import base64
 import contextlib
-import itertools
+import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -30,160 +30,268 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
+import faiss
 import httpx
 import numpy as np
 import pyarrow.parquet as pq
-import uvicorn
-from pictures import catalogue_rows, tiny_pngs
-from fastapi import FastAPI
+import ray
+import torch
+import yaml
+from load import Wrk
+from pictures import catalogue_rows, pictures_for
+from ray import serve
 from timing import machine, report
 
-from visnet.platform.command import LOGICAL_CPUS_PER_CORE
-from visnet.platform.encoder import Encoder, save_encoder
+from visnet.platform import cluster
+from visnet.platform.encoder import Encoder, load_encoder, save_encoder
+from visnet.platform.index import load_shard, read_index
+from visnet.platform.keys import create_key
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.networks import make_recipe
 from visnet.platform.ports import is_free
+from visnet.platform.release import current_release
+from visnet.platform.shard import Shard
 from visnet.platform.store import Store
 
-PRODUCTS = 5_000
-ASKED_PRODUCTS = 200
+ASKED_PRODUCTS = 400
 K = 10
-WARM_UP_S = 0.5
 BOUND = "no-op"
+KINDS = (BOUND, "recommend", "product", "vector", "filter", "photo")
+UPSERTS = (0, 100, 1000)
+IN_A_BODY = 20
 COLUMNS = {
     "question": "question|s",
     "clients": "clients|d",
     "requests_per_s": "requests/s|,.0f",
     "p50_ms": "p50 ms|.1f",
+    "p95_ms": "p95 ms|.1f",
     "p99_ms": "p99 ms|.1f",
-    "to_bound": "of the no-op's rate|.3f",
+    "failed": "failed|d",
+    "to_bound": "of the bound|.3f",
 }
+WRITING_COLUMNS = {
+    "question": "question|s",
+    "upserts_per_s": "upserts/s asked|d",
+    "written_per_s": "written/s|,.0f",
+    "requests_per_s": "requests/s|,.0f",
+    "p99_ms": "p99 ms|.1f",
+    "failed": "failed|d",
+    "to_static": "of the rate without|.3f",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service of the benchmark's own."""
+
+    store: Store
+    url: str
+    noop_url: str
+    key: str
+    pictures: list[bytes]
 
 
 def main() -> None:
     options = _options()
-    if options.no_op_port:
-        return serve_no_op(options.no_op_port)
-    own = contextlib.nullcontext(options.url) if options.url else own_service()
-    with own as url, no_op() as bound_url:
-        asked = questions(url)
-        asked = {BOUND: [_raw(httpx.Request("POST", bound_url, json=_vector(asked["vector"][0])))], **asked}
-        urls = {question: bound_url if question == BOUND else url for question in asked}
+    wrk = Wrk()
+    with own_service(options) as service:
+        asked = questions(service)
+        kinds = [kind for kind in KINDS if kind == BOUND or not options.only or kind in options.only]
+        pipeline = pipeline_rate(service, options) if "photo" in kinds else 0.0
         lines = []
         for clients in options.clients:
-            measured = [load(urls[question], question, asked[question], clients, options.seconds) for question in asked]
+            measured = [line(wrk, kind, asked[kind], clients, options.seconds) for kind in kinds]
             bound = measured[0]["requests_per_s"]
-            lines += [{**line, "to_bound": line["requests_per_s"] / bound} for line in measured]
-    title = f"the service under load: k={K}, {'its own' if not options.url else options.url}; {machine()} for all"
-    report(title, COLUMNS, lines, benchmark="serve", machine=machine(), seconds=options.seconds, k=K)
-    return None
+            lines += [
+                {**one, "to_bound": one["requests_per_s"] / (pipeline if one["question"] == "photo" else bound)}
+                for one in measured
+            ]
+        writing = [] if options.only else while_writing(wrk, service, asked, options)
+    title = f"the service under load: k={K}, {options.products} products, {options.recipe}; {machine()} for all"
+    report(
+        title,
+        COLUMNS,
+        lines,
+        benchmark="serve",
+        machine=machine(),
+        recipe=options.recipe,
+        products=options.products,
+        pipeline_photos_per_s=round(pipeline, 1),
+        seconds=options.seconds,
+    )
+    if writing:
+        report("the same while products are written, 16 clients", WRITING_COLUMNS, writing, benchmark="serve-writing")
 
 
-def questions(url: str) -> dict[str, list[bytes]]:
-    """Requests of each kind, ready to be sent; each is tried once first.
-
-    What the service holds is learnt from itself: its products from a search, its dimension from a refusal.
-    """
-    with httpx.Client(base_url=url, timeout=30) as client:
+def questions(service: Service) -> dict[str, list[httpx.Request]]:
+    """Requests of each kind; each is tried once first."""
+    with httpx.Client(base_url=service.url, timeout=30) as client:
         search = "/v1/search"
-        found = client.post(search, files={"image": tiny_pngs(1)[0]}, data={"k": ASKED_PRODUCTS}).raise_for_status()
-        products = [hit["product_id"] for hit in found.json()["results"]]
-        refusal = client.post(search, json={"vector": [1.0]}).json()["detail"]
-        dimension = int(re.search(r"expected (\d+) numbers", refusal)[1])  # type: ignore[index]
-        vectors = np.random.default_rng(0).normal(size=(ASKED_PRODUCTS, dimension)).round(4).tolist()
-        photos = [client.get(f"/v1/products/{quote(product)}/image").content for product in products]
+        photos = service.pictures[:ASKED_PRODUCTS]
+        products = [f"product-{number:06d}" for number in range(min(ASKED_PRODUCTS, len(service.pictures)))]
+        first = client.post("/v1/embed", content=photos[0], headers={"content-type": "image/*"}).raise_for_status()
+        shape = (len(products), len(first.json()["vector"]))
+        vectors = np.random.default_rng(0).normal(size=shape).round(4).tolist()
+        where = {"must": [{"field": "category", "in": ["category-1", "category-2"]}]}
         asked = {
-            "vector": [client.build_request("POST", search, json={"vector": vector, "k": K}) for vector in vectors],
+            BOUND: [client.build_request("GET", service.noop_url)],
+            "recommend": [client.build_request("GET", f"/v1/recommend/{name}?k={K}") for name in products],
             "product": [client.build_request("POST", search, json={"product_id": name, "k": K}) for name in products],
+            "vector": [client.build_request("POST", search, json={"vector": vector, "k": K}) for vector in vectors],
+            "filter": [
+                client.build_request("POST", search, json={"vector": vector, "k": K, "filter": where})
+                for vector in vectors
+            ],
             "photo": [client.build_request("POST", search, files={"image": photo}, data={"k": K}) for photo in photos],
-            "recommend": [client.build_request("GET", f"/v1/recommend/{quote(name)}?k={K}") for name in products],
         }
         for kind, requests in asked.items():
             answer = client.send(requests[0]).raise_for_status().json()
-            if answer["partial"] or len(answer["results"]) != K:
+            if kind != BOUND and (answer["partial"] or len(answer["results"]) != K):
                 raise SystemExit(f"the service does not answer in full to a {kind}: {answer}")
-    return {kind: [_raw(request) for request in requests] for kind, requests in asked.items()}
+    return asked
 
 
-def load(url: str, question: str, requests: Sequence[bytes], clients: int, seconds: float) -> dict[str, Any]:
-    """One line of the table: `clients` at once, for so many seconds after the warm-up."""
-    taken_s = asyncio.run(_clients(url, requests, clients, seconds))
-    p50, p99 = 1000 * np.percentile(taken_s, [50, 99])
-    return {
-        "question": question,
-        "clients": clients,
-        "requests_per_s": len(taken_s) / seconds,
-        "p50_ms": float(p50),
-        "p99_ms": float(p99),
-    }
+def line(wrk: Wrk, kind: str, requests: Sequence[httpx.Request], clients: int, seconds: float) -> dict[str, Any]:
+    """One line of the table."""
+    found = wrk.run(requests, clients=clients, seconds=seconds)
+    return {"question": kind, "clients": clients, **dataclasses.asdict(found)}
 
 
-async def _clients(url: str, requests: Sequence[bytes], clients: int, seconds: float) -> list[float]:
-    taken_s: list[float] = []
-    warm = time.perf_counter() + WARM_UP_S
-    host, port = urlsplit(url).hostname, urlsplit(url).port
-
-    async def client(number: int) -> None:
-        reader, writer = await asyncio.open_connection(host, port)
-        for turn in itertools.count(number * 7):
-            started = time.perf_counter()
-            if started > warm + seconds:
-                break
-            await _ask(reader, writer, requests[turn % len(requests)])
-            if started > warm:
-                taken_s.append(time.perf_counter() - started)
-        writer.close()
-        await writer.wait_closed()
-
-    await asyncio.gather(*[client(number) for number in range(clients)])
-    return taken_s
+def pipeline_rate(service: Service, options: argparse.Namespace) -> float:
+    """Photos a second from bytes to products without Ray, in this process, on as many threads as the embedder has."""
+    release = current_release(service.store)
+    encoder = load_encoder(service.store, release.encoder)
+    index = read_index(service.store, release.index)
+    shards = [load_shard(service.store, release.index, number) for number in range(index.shards)]
+    torch.set_num_threads(options.embedder_threads)
+    faiss.omp_set_num_threads(options.embedder_threads)
+    photos = service.pictures[:ASKED_PRODUCTS]
+    _pipeline(encoder, shards, photos[:32])
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < 2 * options.seconds:
+        first = done % max(1, len(photos) - 32)
+        _pipeline(encoder, shards, photos[first : first + 32])
+        done += 32
+    return done / (time.perf_counter() - started)
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-    """Send a request and read its answer: the least of HTTP, since the client shares the cores with the service."""
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    if length is None or not head.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(f"the service did not answer as it should: {head.decode()}")
-    await reader.readexactly(int(length[1]))
+def _pipeline(encoder: Encoder, shards: Sequence[Shard], photos: Sequence[bytes]) -> None:
+    vectors = encoder.encode_pixels(np.stack([encoder.pixels(photo) for photo in photos]))
+    for shard in shards:
+        shard.search(vectors, K)
 
 
-def _raw(request: httpx.Request) -> bytes:
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines += [b"%s: %s" % header for header in request.headers.raw]
-    return b"\r\n".join([*lines, b"", request.read()])
-
-
-def _vector(raw: bytes) -> Any:
-    return json.loads(raw.partition(b"\r\n\r\n")[2])
+def while_writing(
+    wrk: Wrk, service: Service, asked: dict[str, list[httpx.Request]], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The same questions while products are written: new prices for products whose pictures are known."""
+    lines = []
+    for kind in ("vector", "recommend"):
+        static = 0.0
+        for wanted in UPSERTS:
+            with writer(service, wanted) as written:
+                before, started = written[0], time.perf_counter()
+                found = wrk.run(asked[kind], clients=16, seconds=options.seconds)
+                rate = (written[0] - before) / (time.perf_counter() - started)
+            static = static or found.requests_per_s
+            lines.append(
+                {
+                    "question": kind,
+                    "upserts_per_s": wanted,
+                    "written_per_s": rate,
+                    "requests_per_s": found.requests_per_s,
+                    "p99_ms": found.p99_ms,
+                    "failed": found.failed,
+                    "to_static": found.requests_per_s / static,
+                }
+            )
+    return lines
 
 
 @contextlib.contextmanager
-def own_service() -> Iterator[str]:
-    """A service over generated pictures on a cluster of its own; yields its URL."""
-    cpus = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
+def writer(service: Service, per_s: int) -> Iterator[list[int]]:
+    """Writes so many products a second in the background; yields how many were acknowledged."""
+    written, over = [0], threading.Event()
+
+    def write() -> None:
+        turn = 0
+        started = time.perf_counter()
+        with httpx.Client(base_url=service.url, timeout=60, headers={"X-API-Key": service.key}) as client:
+            while not over.is_set():
+                body = {"products": [_upsert(service, turn * IN_A_BODY + place) for place in range(IN_A_BODY)]}
+                client.put("/v1/products", json=body).raise_for_status()
+                written[0] += IN_A_BODY
+                turn += 1
+                over.wait(max(0.0, started + turn * IN_A_BODY / per_s - time.perf_counter()))
+
+    thread = threading.Thread(target=write)
+    if per_s:
+        thread.start()
+    try:
+        yield written
+    finally:
+        over.set()
+        if per_s:
+            thread.join()
+
+
+def _upsert(service: Service, number: int) -> dict[str, Any]:
+    number %= min(1_000, len(service.pictures))
+    picture = base64.b64encode(service.pictures[number]).decode()
+    return {"product_id": f"product-{number:06d}", "category": f"category-{number % 10}", "image": picture}
+
+
+@contextlib.contextmanager
+def own_service(options: argparse.Namespace) -> Iterator[Service]:
+    """A service over generated pictures on a cluster of its own, made by the commands a user has; and the no-op."""
     env = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(num_cpus=cpus, object_store_bytes=2**30, env=env) as cluster,
+        LocalCluster(num_cpus=8, object_store_bytes=2**29, env=env) as local,
     ):
         store = Store(f"{folder}/store")
-        save_encoder(store, Encoder(make_recipe("visnet-tiny")))
+        encoder = Encoder(make_recipe(options.recipe))
+        save_encoder(store, encoder)
+        pictures = pictures_for(encoder, options.products)
         table = Path(folder) / "products.parquet"
-        pq.write_table(catalogue_rows(tiny_pngs(PRODUCTS)), table)
+        pq.write_table(catalogue_rows(pictures), table)
+        settings = Path(folder) / "cluster.yaml"
+        settings.write_text(yaml.safe_dump({"metadata": {"visnet": {"serve": _settings(options)}}}))
         for arguments in (
             ("catalog", "import", "table", str(table), "--name", "bench"),
             ("embed", "--catalog", "bench", "--fit"),
-            ("index", "build", "--catalog", "bench", "--fit"),
+            ("index", "build", "--catalog", "bench", "--fit", "--shards", str(options.shards)),
             ("recommend", "--fit"),
             ("release", "create", "--promote"),
-            ("serve", "--detach", "--fit", "--port", str(_free_port())),
+            ("serve", "--detach", "--port", str(_free_port()), "--cluster-file", str(settings)),
         ):
-            result = _visnet(store, cluster.address, *arguments)
-        yield result["url"]
+            result = _visnet(store, local.address, *arguments)
+        url = result["url"]
+        cluster.connect(local.address)
+        try:
+            serve.run(NoOp.bind(), name="no-op", route_prefix="/no-op")  # type: ignore[attr-defined]
+            key = create_key(store, name="benchmark", scope="write").presented
+            time.sleep(3)  # until the ingress has seen the key
+            yield Service(store=store, url=url, noop_url=f"{url}/no-op", key=key, pictures=pictures)
+        finally:
+            ray.shutdown()
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "cached_photos": 0,
+        "shard": {"gpus": 0.0, "cpus": 1.0},
+        "embedder": {"max_replicas": 1, "gpus": 0.0, "cpus": float(options.embedder_threads)},
+    }
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=256)
+class NoOp:
+    """The bound: what HAProxy and Serve cost by themselves."""
+
+    async def __call__(self, _request: Any) -> dict[str, str]:
+        return {}
 
 
 def _visnet(store: Store, address: str, *arguments: str) -> dict[str, Any]:
@@ -196,43 +304,19 @@ def _visnet(store: Store, address: str, *arguments: str) -> dict[str, Any]:
     return result
 
 
-@contextlib.contextmanager
-def no_op() -> Iterator[str]:
-    """The bound, in a process of its own that ends with this one; yields its URL."""
-    port = _free_port()
-    with subprocess.Popen([sys.executable, __file__, "--no-op-port", str(port)], stdin=subprocess.PIPE) as process:
-        try:
-            while is_free(port):
-                if process.poll() is not None:
-                    raise SystemExit("the no-op server did not start")
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def serve_no_op(port: int) -> None:
-    """Read a body, answer {}; end when the benchmark does."""
-    app = FastAPI()
-
-    @app.post("/")
-    async def answer(body: dict[str, Any]) -> dict[str, str]:
-        return {}
-
-    threading.Thread(target=lambda: sys.stdin.read() or os._exit(0), daemon=True).start()
-    uvicorn.run(app, port=port, log_level="warning")
-
-
 def _free_port() -> int:
     return next(port for port in range(18_300, 18_500) if is_free(port))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="of a service that runs; default: one of its own")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--seconds", type=float, default=2.5, help="measured for each kind and number of clients")
-    parser.add_argument("--no-op-port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--recipe", default="visnet-tiny")
+    parser.add_argument("--products", type=int, default=5_000)
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--embedder-threads", type=int, default=1)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--seconds", type=float, default=4.0, help="measured for each kind and number of clients")
+    parser.add_argument("--only", nargs="+", choices=KINDS[1:], help="these questions, and nothing is written")
     return parser.parse_args()
 
 

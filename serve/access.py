@@ -14,6 +14,7 @@ from fastapi import Request
 from visnet.platform.errors import VisnetError
 from visnet.platform.keys import KeyRing, Scope, allows
 from visnet.platform.store import Store
+from visnet.serve import exchange
 from visnet.serve.problems import ProblemError
 
 LOOK_S = 2.0
@@ -44,6 +45,9 @@ class Access:
         if key is None:
             how = f"send {HEADER}: KEY; an operator makes one with visnet key create --scope {scope}"
             raise ProblemError(401, f"this needs an API key: {how}" if presented is None else f"unknown API key: {how}")
+        told = exchange.current()
+        if told is not None:
+            told.key = key.name
         if not allows(key.scope, scope):
             raise ProblemError(403, f"this needs a key with scope {scope}; {key.name!r} has {key.scope}")
 

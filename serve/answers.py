@@ -14,6 +14,7 @@ import orjson
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+from visnet.serve import exchange, telemetry
 from visnet.serve.api_products import WriteAnswer
 from visnet.serve.messages import Found, Hit
 from visnet.serve.problems import ProblemError
@@ -29,6 +30,7 @@ class Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
+        telemetry.STAGE_SECONDS.observe(now - self._last, stage.replace(" ", "_"))
         self._laps[stage] = round(1000 * (now - self._last), 2)
         self._last = now
 
@@ -38,6 +40,7 @@ class Clock:
 
 def about(served: Served, found: Found, clock: Clock) -> dict[str, Any]:
     """The fields of `api.Answer`."""
+    _note(served, found)
     return {
         "release": served.manifest.release,
         "shards": {"ok": found.shards_ok, "total": found.shards_total},
@@ -45,6 +48,16 @@ def about(served: Served, found: Found, clock: Clock) -> dict[str, Any]:
         "sequence": found.sequence,
         "timings_ms": clock.total(),
     }
+
+
+def _note(served: Served, found: Found) -> None:
+    """Let the request's log line say what its answer is of."""
+    partial = found.shards_ok < found.shards_total
+    if partial:
+        telemetry.PARTIAL_ANSWERS.add()
+    told = exchange.current()
+    if told is not None:
+        told.release, told.partial = served.manifest.release, partial
 
 
 def found_answer(served: Served, found: Found, clock: Clock, **further: Any) -> Response:

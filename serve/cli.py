@@ -84,7 +84,7 @@ def start(store: Store, release: str, settings: ServeSettings) -> None:
 
 
 async def _until_serving(release: str) -> None:
-    """Wait until the controller has started all parts of a release, or says why it can't.
+    """Wait until a release is served as the settings say, or the controller says why it can't be.
 
     In an event loop, because a job's driver has the cluster's throughput mode, whose handles need one.
     """
@@ -95,11 +95,11 @@ async def _until_serving(release: str) -> None:
     controller = ray_serve.get_deployment_handle("controller", APPLICATION)
     while True:
         state: ServiceState = await controller.state.remote()
-        if state.serving is not None and state.serving.release == release:
-            return
         failed = state.switch.failed if state.switch is not None and state.switch.release == release else ""
         if reason := failed or state.problem:
-            raise ClusterError(f"release {release} can't be served: {reason}")
+            raise ClusterError(f"release {release} can't be served so: {reason}")
+        if state.settled:
+            return
         await asyncio.sleep(LOOK_S)
 
 

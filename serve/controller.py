@@ -20,11 +20,13 @@ import pydantic
 
 from visnet.platform import release as releases
 from visnet.platform.errors import VisnetError
-from visnet.platform.placement import Activate, End, Ingress, Plan, Refuse, Resize, Seen, Start, decide
+from visnet.platform.placement import Activate, End, Ingress, Plan, Refuse, Resize, Running, Seen, Start, State, decide
 from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
+from visnet.serve import telemetry
 from visnet.serve.backfill import Backfill
 from visnet.serve.cluster_view import applications, end, nodes, resize, start
+from visnet.serve.observed import observed
 from visnet.serve.parts import embedder_name, plan_of, shard_names, targets
 from visnet.serve.service_state import Encoder, Promotion, ServiceState, Serving, Switch
 from visnet.serve.switching import refusal
@@ -53,6 +55,8 @@ class Controller:
         self._settings = settings
         self._journal = journal
         self._plans: dict[str, Plan] = {}
+        self._digests: dict[str, str] = {}
+        self._running: dict[str, Running] = {}
         self._serving = self._remembered()
         self._wanted: Plan | None = None
         self._reports: dict[str, tuple[float, Ingress]] = {}
@@ -61,6 +65,7 @@ class Controller:
         self._problem = ""
         self._backfill = Backfill(store, journal) if journal is not None else None
         self._looking: asyncio.Task[None] | None = None
+        observed(self._measure)
 
     async def report(self, ingress: str, plan: str | None, busy: Mapping[str, int]) -> ServiceState:
         """An ingress says which plan it answers by and how many requests it has under way, and hears what it should."""
@@ -110,7 +115,7 @@ class Controller:
     async def _look(self) -> None:
         wanted = await self._choose()
         self._wanted = wanted
-        running = await _in_thread(applications)
+        running = self._running = await _in_thread(applications)
         seen = Seen(
             wanted=wanted,
             serving=self._serving,
@@ -120,7 +125,9 @@ class Controller:
         )
         for action in decide(seen):
             await self._act(action)
-        if self._backfill is not None and wanted is not None and embedder_name(wanted) in running:
+        if self._promotion is not None and wanted is not None and self._serves(wanted):
+            await self._activate(wanted)  # it stood already
+        if self._backfill is not None and wanted is not None and self._embeds(wanted):
             await self._backfill.run(wanted)
 
     async def _choose(self) -> Plan | None:
@@ -174,14 +181,19 @@ class Controller:
         remembered = json.dumps(dataclasses.asdict(plan)).encode()
         await _in_thread(lambda: self._store.write(SERVING, remembered))
         logger.info("serving release %s", plan.release)
+        telemetry.SWITCHES.add("served")
         self._serving = plan
         return None
 
     def _refuse(self, plan: Plan, reason: str) -> None:
         logger.error("release %s can't be served: %s", plan.release, reason)
+        telemetry.SWITCHES.add("refused")
         self._refused[plan.name] = (time.monotonic(), reason)
         if self._promotion is not None and self._promotion.release == plan.release:
             self._promotion = None
+
+    def _measure(self) -> None:
+        telemetry.CONTROLLER_PROBLEM.set(float(bool(self._problem)))
 
     def _heard(self) -> list[Ingress]:
         """The ingresses that are there."""
@@ -190,24 +202,33 @@ class Controller:
         return [ingress for _, ingress in self._reports.values()]
 
     def _state(self) -> ServiceState:
-        plans = [plan for plan in (self._serving, self._wanted) if plan is not None]
+        plans = [plan for plan in (self._serving, self._wanted) if plan is not None and self._embeds(plan)]
         return ServiceState(
             serving=_serving(self._serving) if self._serving is not None else None,
             encoders=tuple(dict.fromkeys(self._encoder(plan) for plan in plans)),
+            settled=self._serves(self._wanted),
             switch=self._switch(),
             problem=self._problem,
         )
 
+    def _serves(self, plan: Plan | None) -> bool:
+        return plan is not None and self._serving is not None and plan.name == self._serving.name
+
+    def _embeds(self, plan: Plan) -> bool:
+        """Whether a plan's embedder answers: writes do not wait for one that is being started."""
+        embedder = self._running.get(embedder_name(plan))
+        return embedder is not None and embedder.state is State.READY
+
     def _encoder(self, plan: Plan) -> Encoder:
-        digest = releases.read_release(self._store, plan.release).encoder_digest
-        return Encoder(digest=digest, application=embedder_name(plan))
+        if plan.release not in self._digests:
+            self._digests[plan.release] = releases.read_release(self._store, plan.release).encoder_digest
+        return Encoder(digest=self._digests[plan.release], application=embedder_name(plan))
 
     def _switch(self) -> Switch | None:
         """The switch that is under way, or the one that failed last."""
         if self._promotion is not None:
             return Switch(release=self._promotion.release, failed="")
-        serving = self._serving.name if self._serving is not None else None
-        if self._wanted is not None and self._wanted.name != serving:
+        if self._wanted is not None and not self._serves(self._wanted):
             return Switch(release=self._wanted.release, failed="")
         if self._refused:
             name, (_, reason) = max(self._refused.items(), key=lambda item: item[1][0])

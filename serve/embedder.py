@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +15,24 @@ from visnet.platform.encoder import load_encoder
 from visnet.platform.errors import ImageError, TooLargeError
 from visnet.platform.settings import EmbedderSettings
 from visnet.platform.store import Store
+from visnet.serve import telemetry
 from visnet.serve.adaptive_batch import AdaptiveBatch
 from visnet.serve.messages import Embedded
+from visnet.serve.observed import observed
+
+
+class _Waiting(NamedTuple):
+    """A photo that waits for its batch."""
+
+    photo: bytes
+    since: float
 
 
 class EmbedderServer:
     """One encoder. Decoding and the network run on a thread, one batch at a time."""
 
     def __init__(self, store: Store, encoder: str, settings: EmbedderSettings) -> None:
+        observed()
         torch.set_num_threads(max(1, int(settings.cpus)))
         self._encoder = load_encoder(store, encoder, device="cuda" if settings.gpus else "cpu")
         self._thread = ThreadPoolExecutor(1)
@@ -34,11 +45,20 @@ class EmbedderServer:
             )
         )
 
+    async def embed(self, photo: bytes) -> Embedded:
+        """A photo's vector, or why it has none."""
+        embedded: Embedded = await self._embed_batch(_Waiting(photo, time.perf_counter()))
+        return embedded
+
     @serve.batch
-    async def embed(self, images: list[bytes]) -> list[Embedded]:
-        """Each photo's vector, or why it has none; one bad photo does not fail the batch."""
+    async def _embed_batch(self, images: list[_Waiting]) -> list[Embedded]:
+        """One bad photo does not fail the others."""
         started = time.perf_counter()
-        embedded = await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, images)
+        for waiting in images:
+            telemetry.STAGE_SECONDS.observe(started - waiting.since, "queue")
+        telemetry.BATCH_SIZE.observe(len(images), "embed")
+        photos = [waiting.photo for waiting in images]
+        embedded = await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, photos)
         self._adapt(self._batch.after(len(images), time.perf_counter() - started))
         return embedded
 
@@ -48,17 +68,20 @@ class EmbedderServer:
 
     def _adapt(self, batch: AdaptiveBatch) -> None:
         self._batch = batch
-        self.embed.set_max_batch_size(batch.size)
-        self.embed.set_batch_wait_timeout_s(batch.wait_s)
+        self._embed_batch.set_max_batch_size(batch.size)
+        self._embed_batch.set_batch_wait_timeout_s(batch.wait_s)
 
     def _embed(self, images: list[bytes]) -> list[Embedded]:
-        answers: list[Embedded | None] = []
-        pixels = []
-        for image in images:
-            try:
-                pixels.append(self._encoder.pixels(image))
-                answers.append(None)
-            except ImageError as error:
-                answers.append(Embedded(rejected=str(error), too_large=isinstance(error, TooLargeError)))
-        vectors = iter(self._encoder.encode_pixels(np.stack(pixels)) if pixels else ())
-        return [Embedded(vector_D=next(vectors)) if answer is None else answer for answer in answers]
+        with telemetry.stage("decode"):
+            decoded = [self._pixels(image) for image in images]
+        pixels = [one for one in decoded if not isinstance(one, Embedded)]
+        with telemetry.stage("network"):
+            vectors = iter(self._encoder.encode_pixels(np.stack(pixels)) if pixels else ())
+        return [one if isinstance(one, Embedded) else Embedded(vector_D=next(vectors)) for one in decoded]
+
+    def _pixels(self, image: bytes) -> np.ndarray | Embedded:
+        """A photo's pixels, or the answer to it if it can't be used."""
+        try:
+            return self._encoder.pixels(image)
+        except ImageError as error:
+            return Embedded(rejected=str(error), too_large=isinstance(error, TooLargeError))

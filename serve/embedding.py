@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ray import serve
@@ -16,11 +17,21 @@ from visnet.serve.parts import EMBEDDER
 from visnet.serve.photos import Photos
 from visnet.serve.problems import ProblemError
 from visnet.serve.served import Served
+from visnet.serve.service_state import Encoder
 
 # D embedding
 
 RETRIES = 3
 """After an embedder died under a photo."""
+
+
+class WantedVectors(NamedTuple):
+    """An encoder whose vectors a write needs."""
+
+    digest: str
+    embed: Callable[[bytes], Awaitable[Embedded]]
+    needed: bool
+    """Whether the write is rejected if there is none."""
 
 
 class Embedding:
@@ -47,28 +58,28 @@ class Embedding:
             raise ProblemError(413 if embedded.too_large else 422, f"image: {embedded.rejected}")
         return embedded.vector_D
 
-    def for_all_encoders(self, served: Served) -> Callable[[bytes], Awaitable[dict[str, Embedded]]]:
-        """What embeds a photo by a release's encoder, and by that of a release that is being switched to if it can.
+    def wanted_by(self, served: Served) -> list[WantedVectors]:
+        """Whose vectors a write needs: those of a release's encoder, and of one that is being switched to.
 
         A vector that is missing of the latter is made later, from the journal: a write does not fail for it.
         """
         first = served.manifest.encoder_digest
-        further = self._follower.state.encoders if self._follower.state is not None else ()
-        others = [encoder for encoder in further if encoder.digest != first]
+        state = self._follower.state
+        further = [encoder for encoder in state.encoders if encoder.digest != first] if state is not None else []
+        own = functools.partial(self._embed, digest=first, embedder=served.embed)
+        return [
+            WantedVectors(first, own, needed=True),
+            *(
+                WantedVectors(one.digest, functools.partial(self._try_embed, encoder=one), needed=False)
+                for one in further
+            ),
+        ]
 
-        async def embed(photo: bytes) -> dict[str, Embedded]:
-            found = {first: await self._embed(photo, first, served.embed)}
-            for encoder in others:
-                handle = self._handle(encoder.application)
-                try:
-                    other = await self._photos.embed(photo, encoder.digest, handle.embed.remote)
-                except Exception:  # it is being started, or has gone
-                    continue
-                if other.vector_D is not None:
-                    found[encoder.digest] = other
-            return found
-
-        return embed
+    async def _try_embed(self, photo: bytes, *, encoder: Encoder) -> Embedded:
+        try:
+            return await self._photos.embed(photo, encoder.digest, self._handle(encoder.application).embed.remote)
+        except Exception:  # it has gone, or just died
+            return Embedded(rejected="the embedder does not answer")
 
     def _handle(self, application: str) -> Any:
         if application not in self._handles:

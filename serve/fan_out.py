@@ -17,6 +17,7 @@ from visnet.platform.filters import Filter
 from visnet.platform.merge import NO_ROW, merge
 from visnet.platform.partition import shard_of
 from visnet.platform.shard import HIGHER_IS_BETTER
+from visnet.serve import telemetry
 from visnet.serve.messages import Found, Hit, Query, ShardAnswer, ShardQuery
 from visnet.serve.shard_client import ShardClient, ShardDownError
 
@@ -46,16 +47,20 @@ class FanOut:
         Raises:
             BackPressureError: no shard could take it, because too many calls wait.
         """
+        telemetry.BATCH_SIZE.observe(len(queries), "search")
         found: dict[int, Found] = {}
         waiting = {number: query.k for number, query in enumerate(queries)}  # query -> results to ask the shards for
         while waiting:
             groups = _groups(queries, waiting)
             asked = [_together(group, numbers, queries, waiting) for group, numbers in groups.items()]
-            alive = await self._ask_all(asked)
+            with telemetry.stage("fan_out"):
+                alive = await self._ask_all(asked)
             again = {}
             for place, numbers in enumerate(groups.values()):
                 blocks = [answers[place] for answers in alive]
-                for number, hits, more in _merged(blocks, asked[place].k, numbers, queries):
+                with telemetry.stage("merge"):
+                    merged = _merged(blocks, asked[place].k, numbers, queries)
+                for number, hits, more in merged:
                     if more and len(hits) < queries[number].k:
                         again[number] = 4 * asked[place].k
                     else:
@@ -141,6 +146,7 @@ def _hits(
                 score=score,
                 product_id=block.products[position],
                 fields=block.fields[position],
+                content_key=content,
                 vector_D=None if block.vector_FD is None else block.vector_FD[position],
             )
         )

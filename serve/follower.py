@@ -11,6 +11,7 @@ from typing import Any
 
 from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
+from visnet.serve import telemetry
 from visnet.serve.served import Served, open_served
 from visnet.serve.service_state import ServiceState
 
@@ -50,6 +51,13 @@ class Follower:
         while self.current is None:
             await asyncio.sleep(REPORT_S / 5)
         return self.current
+
+    def measure(self) -> None:
+        """What this ingress answers by and whom it reaches, for who looks from outside."""
+        served = self.current
+        if served is not None:
+            telemetry.RELEASE_INFO.replace({(served.manifest.release, served.manifest.encoder): 1.0})
+            telemetry.SHARD_UP.replace({(str(one.number),): float(not one.is_down) for one in served.fan_out.shards})
 
     async def _follow(self) -> None:
         while True:

@@ -23,6 +23,7 @@ from visnet.platform.store import Store
 from visnet.serve import api as bodies
 from visnet.serve import searching, switching
 from visnet.serve.access import Access
+from visnet.serve.access_log import AccessLog
 from visnet.serve.answers import Clock, about, found_answer, media_type, product_answer, wanted, write_answer
 from visnet.serve.api_filters import read_filter
 from visnet.serve.api_products import MAX_PRODUCTS, WriteAnswer
@@ -30,6 +31,7 @@ from visnet.serve.bodies import BodyBudget
 from visnet.serve.embedding import Embedding
 from visnet.serve.follower import Follower
 from visnet.serve.messages import Found, Known, Lookup, Picture
+from visnet.serve.observed import observed
 from visnet.serve.photos import Photos
 from visnet.serve.problems import RESPONSES, ProblemError, register
 from visnet.serve.readiness import readiness
@@ -44,6 +46,7 @@ from visnet.serve.requests import (
     read_recommend,
     read_search,
 )
+from visnet.serve.scrape import MEDIA_TYPE, Scrape
 from visnet.serve.served import Served
 from visnet.serve.writing import Writer
 
@@ -54,6 +57,7 @@ api = FastAPI(
     responses=RESPONSES,
 )
 register(api)
+api.add_middleware(AccessLog)
 describe(api)
 
 FIRST_WAIT_S = 10.0
@@ -92,6 +96,8 @@ class Ingress:
         if journal is not None:
             fetcher = GuardedFetcher(settings.fetch_hosts, FetchSettings(), allow_private=settings.fetch_private)
             self._writer = Writer(open_journal(journal), fetcher)
+        self._scrape = Scrape()
+        observed(self._follower.measure)
         with contextlib.suppress(RuntimeError):  # no event loop yet: the first request starts it
             self._follower.start()
 
@@ -162,7 +168,7 @@ class Ingress:
         self._access.require(request, "write")
         async with self._serving() as served, self._budget.read(request) as body:
             products = await read_products(request, body)
-            answer = await self._writes().upsert(served, self._embedding.for_all_encoders(served), products)
+            answer = await self._writes().upsert(served, self._embedding.wanted_by(served), products)
             return write_answer(answer)
 
     @api.delete("/v1/products")
@@ -234,6 +240,12 @@ class Ingress:
         self._access.require(request, "admin")
         self._follower.start()
         return await switching.rollback(self._store, self._controller, wait_s=wait_s)
+
+    @api.get("/metrics", response_class=Response)
+    async def metrics(self, request: Request) -> Response:
+        """The service's metrics, of all its nodes, as Prometheus reads them."""
+        self._access.require(request, "read")
+        return Response(await self._scrape.text(), media_type=MEDIA_TYPE)
 
     @api.get("/livez")
     async def live(self) -> dict[str, str]:

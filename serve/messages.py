@@ -63,6 +63,8 @@ class Hit:
     product_id: str
     fields: bytes
     """As in `ShardAnswer.fields`."""
+    content_key: int | None = None
+    """As in `ShardAnswer.content_F`, of a hit that was searched for."""
     vector_D: np.ndarray | None = None
 
 
@@ -98,6 +100,8 @@ class Lookup:
     """Its query vector is wanted."""
     neighbours: bool = False
     """Its precomputed recommendations are wanted."""
+    contents: tuple[str, ...] = ()
+    """The vectors of pictures with these content hashes are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from visnet.platform.imaging import content_hash
+from visnet.serve import telemetry
 from visnet.serve.messages import Embedded
 
 # D embedding
@@ -34,11 +35,14 @@ class Photos:
         key = (encoder_digest, content_hash(photo))
         if (known := self._kept.get(key)) is not None:
             self.hits += 1
+            telemetry.PHOTO_CACHE.add("true")
             return Embedded(vector_D=known)
         if key in self._under_way:
             self.hits += 1
+            telemetry.PHOTO_CACHE.add("true")
             return await asyncio.shield(self._under_way[key])
         self.misses += 1
+        telemetry.PHOTO_CACHE.add("false")
         self._under_way[key] = asyncio.ensure_future(embedder(photo))
         try:
             embedded = await asyncio.shield(self._under_way[key])

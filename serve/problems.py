@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ray.serve.exceptions import BackPressureError
 from starlette.exceptions import HTTPException
 
+from visnet.serve import exchange, telemetry
 from visnet.serve.shard_client import ShardDownError
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,13 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    request_id: str | None = None
+    """Of an error of ours: the log says more of the request by that name."""
 
 
 RETRY_AFTER_S = 1
+SHED = {429: "no_room", 503: "unavailable", 504: "late"}
+"""Why a request was refused that might be answered another time, by its status."""
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase}
     for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
@@ -44,9 +49,11 @@ class ProblemError(Exception):
 
 def problem(status: int, detail: str) -> JSONResponse:
     """A problem details answer."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail)
+    told = exchange.current() if status >= 500 else None
+    request_id = told.request_id if told is not None else None
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503, 504) else None
-    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+    return JSONResponse(body.model_dump(exclude_none=True), status, headers, media_type="application/problem+json")
 
 
 def explain(errors: list[Any]) -> str:
@@ -64,6 +71,8 @@ def register(api: FastAPI) -> None:
 
     @api.exception_handler(ProblemError)
     async def _known(_request: Request, error: ProblemError) -> JSONResponse:
+        if error.status in SHED:
+            telemetry.SHED.add(SHED[error.status])
         return problem(error.status, error.detail)
 
     @api.exception_handler(RequestValidationError)
@@ -77,10 +86,12 @@ def register(api: FastAPI) -> None:
 
     @api.exception_handler(BackPressureError)
     async def _overload(_request: Request, _error: BackPressureError) -> JSONResponse:
+        telemetry.SHED.add("overload")
         return problem(503, "the service is overloaded; try again")
 
     @api.exception_handler(ShardDownError)
     async def _down(_request: Request, error: ShardDownError) -> JSONResponse:
+        telemetry.SHED.add("shard_down")
         return problem(503, f"{error}; try again")
 
     @api.exception_handler(Exception)

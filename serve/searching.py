@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from visnet.platform.errors import FilterError
+from visnet.platform.content import short_keys
 from visnet.platform.filters import Filter
 from visnet.platform.live_recommend import diversified, query_vector, rules_filter
 from visnet.platform.settings import RecommendSettings
@@ -106,25 +108,34 @@ async def _precomputed(served: Served, neighbours: list[tuple[str, float]], k: i
 async def _live(
     served: Served, positive: Sequence[str], negative: Sequence[str], k: int, where: Filter | None
 ) -> Found:
+    """Searched now, by the pass's rules for the first positive product; none of the examples, and no copy of them."""
     examples = list(dict.fromkeys([*positive, *negative]))
-    asked = [Lookup(product_id=name, vector=True, details=name == positive[0]) for name in examples]
+    asked = [Lookup(product_id=name, vector=True, details=True) for name in examples]
     known = dict(zip(examples, await asyncio.gather(*[_known(served, lookup) for lookup in asked]), strict=True))
     rules = RecommendSettings(**served.rules)
     try:
         vector_D = query_vector(_vectors(known, positive), _vectors(known, negative))
-        first = known[positive[0]].images or [{}]
-        where = _both(where, rules_filter(rules, first[0], served.schema))
-    except FilterError:
-        raise
     except ValueError as error:
         raise ProblemError(422, str(error)) from None
-    if not rules.diversity:
-        return await search(served, vector_D, k, where, without=examples)
-    candidates = max(k, rules.candidates or 5 * k) + len(examples)
-    found = await served.find(Query(vector_D=vector_D, k=candidates, where=where, with_vectors=True))
-    if not found.shards_ok:
-        raise ProblemError(503, "no shard answered; try again")
-    return _cut(found, _diverse([hit for hit in found.hits if hit.product_id not in examples], k, rules.diversity))
+    where = _both(where, rules_filter(rules, (known[positive[0]].images or [{}])[0], served.schema))
+    copies = _content_keys(known)
+    candidates = k if not rules.diversity else max(k, rules.candidates or 5 * k)
+    query = Query(vector_D=vector_D, k=candidates + len(examples), where=where, with_vectors=bool(rules.diversity))
+    while True:
+        found = await served.find(query)
+        if not found.shards_ok:
+            raise ProblemError(503, "no shard answered; try again")
+        hits = [hit for hit in found.hits if hit.product_id not in examples and hit.content_key not in copies]
+        if len(hits) >= candidates or len(found.hits) < query.k:
+            break
+        query = dataclasses.replace(query, k=2 * query.k)
+    hits = hits[:candidates]
+    return _cut(found, _diverse(hits, k, rules.diversity) if rules.diversity else hits)
+
+
+def _content_keys(known: dict[str, Known]) -> set[int]:
+    hashes = [str(row["content_hash"]) for one in known.values() for row in one.images or []]
+    return set(short_keys(pa.array(hashes, pa.string())).tolist())
 
 
 def _diverse(hits: list[Hit], k: int, diversity: float) -> list[Hit]:

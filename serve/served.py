@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from ray import serve
 
@@ -74,6 +75,7 @@ class Served:
         )
         self._lookups = self._by_shard("look_up")
         self._shelves = self._by_shard("show")
+        self._contents = self._by_shard("contents")
 
     @property
     def shards_total(self) -> int:
@@ -87,6 +89,16 @@ class Served:
         """
         known: Known | None = await self._lookups[self.fan_out.owner(lookup.product_id).number](lookup)
         return known
+
+    async def contents(self, lookup: Lookup) -> dict[str, np.ndarray]:
+        """The vectors of pictures that the product's shard holds, of this product or another; by content hash.
+
+        Raises:
+            ShardDownError: the shard is down.
+        """
+        owner = self.fan_out.owner(lookup.product_id)
+        found: dict[str, np.ndarray] = await self._contents[owner.number](lookup)
+        return found
 
     async def shown(self, products: Sequence[str], *, in_stock: str | None) -> tuple[list[bytes | None], int]:
         """The fields of some products, in order; None for what is gone, not in stock, or in a shard that is down.

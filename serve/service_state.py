@@ -43,7 +43,9 @@ class ServiceState:
     serving: Serving | None
     """None before the first release stands."""
     encoders: tuple[Encoder, ...]
-    """Of the release that is served, and of one that is being switched to."""
+    """Of the release that is served, and of one that is being switched to once its embedder stands."""
+    settled: bool
+    """Whether what is served is what is wanted, or what was wanted besides was refused."""
     switch: Switch | None
     problem: str
     """What keeps the controller from its work; empty if nothing does."""

@@ -30,7 +30,10 @@ from visnet.platform.replay import News, Replay
 from visnet.platform.rules import is_in_stock
 from visnet.platform.settings import ShardSettings
 from visnet.platform.store import Store
+from visnet.serve import telemetry
 from visnet.serve.messages import Known, Lookup, OnShelf, Picture, ShardAnswer, ShardQuery, ShardState, Shelf
+from visnet.serve.observed import observed
+from visnet.serve.recall_probe import RecallProbe
 from visnet.serve.row_json import RowJson
 from visnet.serve.shard_search import answer
 
@@ -59,12 +62,16 @@ class ShardServer:
         base = load_shard(store, manifest.index, shard, encoder_digest=manifest.encoder_digest, device=device)
         self._release = release
         self._shard = LiveShard(base, device=device)
+        self._number = str(shard)
         self._built_rows = len(base)
+        self._index_sequence = index.journal_sequence
+        self._probe = RecallProbe(self._shard, built_rows=len(base), number=shard)
         self._rows = RowJson(self._shard)
         self._neighbours = Neighbours(store, manifest.recommendations, shard)
         self._catalog = open_catalog(store, manifest.catalog, manifest.catalog_version)
         self._journal = open_journal(journal) if journal is not None else None
         self._replay: Replay | None = None
+        observed(self._measure)
         self._shard_thread = ThreadPoolExecutor(1)
         self._read_thread = ThreadPoolExecutor(1)
         if self._journal is not None:
@@ -81,13 +88,16 @@ class ShardServer:
 
     async def search(self, queries: list[ShardQuery]) -> list[ShardAnswer]:
         """Answer the searches of a batch."""
-        return await self._on_shard(
-            lambda: [answer(self._shard, self._rows, query, self._sequence) for query in queries]
-        )
+        asked = time.perf_counter()
+        return await self._on_shard(lambda: self._search(queries, asked))
 
     async def look_up(self, lookups: list[Lookup]) -> list[Known | None]:
         """What the shard holds of some products, in order; None where it holds nothing."""
         return await self._on_shard(lambda: [self._known(lookup) for lookup in lookups])
+
+    async def contents(self, lookups: list[Lookup]) -> list[dict[str, np.ndarray]]:
+        """The vectors of pictures that are here already, by content hash."""
+        return await self._on_shard(lambda: [self._vectors_of(lookup.contents) for lookup in lookups])
 
     async def show(self, shelves: list[Shelf]) -> list[OnShelf]:
         """What each shelf has of its products."""
@@ -139,12 +149,36 @@ class ShardServer:
                 if news is None or replay.sequence < news.upto:
                     time.sleep(FOLLOW_S)
             except Exception:  # the journal is away: searches go on, and so does the attempt
+                telemetry.JOURNAL_FAILURES.add(self._number)
                 logger.exception("the journal can't be followed; trying again")
                 time.sleep(FOLLOW_AGAIN_S)
 
     def _apply(self, replay: Replay, news: News) -> None:
         changed, entries = replay.apply(news)
-        self._rows.forget(changed, [entry.write.product_id for entry in entries])
+        products = [entry.write.product_id for entry in entries]
+        self._rows.forget(changed, products)
+        self._probe.written(products)
+        now = time.time()
+        for entry in entries:
+            telemetry.FRESHNESS.observe(max(0.0, now - entry.written_at), self._number)
+
+    def _search(self, queries: list[ShardQuery], asked: float) -> list[ShardAnswer]:
+        telemetry.STAGE_SECONDS.observe(time.perf_counter() - asked, "shard_queue")
+        with telemetry.stage("shard_search"):
+            answers = [answer(self._shard, self._rows, query, self._sequence) for query in queries]
+        if queries:
+            self._probe.look(queries[0], answers[0])
+        return answers
+
+    def _measure(self) -> None:
+        """How this replica stands, for who looks from outside."""
+        telemetry.SHARD_IMAGES.set(len(self._shard), self._number)
+        telemetry.SHARD_CHANGED.set(self._shard.delta_rows, self._number)
+        if self._journal is not None:
+            head = self._journal.head()
+            telemetry.JOURNAL_DEPTH.set(head - self._index_sequence, self._number)
+            telemetry.JOURNAL_APPLIED.set(self._sequence, self._number)
+            telemetry.JOURNAL_LAG.set(max(0, head - self._sequence), self._number)
 
     def _known(self, lookup: Lookup) -> Known | None:
         shown = self._rows.product(lookup.product_id)
@@ -163,6 +197,10 @@ class ShardServer:
     def _neighbours_of(self, product_id: str, rows: np.ndarray) -> list[tuple[str, float]] | None:
         """Computed for the product as it was when the index was built: one that was written since has none."""
         return self._neighbours.of(product_id) if rows[0] < self._built_rows else None
+
+    def _vectors_of(self, hashes: tuple[str, ...]) -> dict[str, np.ndarray]:
+        found = {one: self._shard.vector_of_content(one) for one in hashes}
+        return {one: vector_D for one, vector_D in found.items() if vector_D is not None}
 
     def _shown(self, shelf: Shelf) -> OnShelf:
         found = [self._rows.product(product) for product in shelf.products]

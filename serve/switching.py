@@ -60,7 +60,7 @@ async def promote(controller: Any, release: str, *, force: bool, wait_s: float, 
         switch = state.switch
         if switch is not None and switch.release == release and switch.failed:
             raise ProblemError(409, f"release {release} can't be served: {switch.failed}")
-        if switch is None and state.serving is not None and state.serving.release == release:
+        if state.settled and state.serving is not None and state.serving.release == release:
             return JSONResponse(bodies.SwitchAnswer(release=release, state="serving").model_dump())
         if time.monotonic() > over:
             return JSONResponse(bodies.SwitchAnswer(release=release, state="preparing").model_dump(), 202)

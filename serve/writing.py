@@ -7,7 +7,8 @@ journal and have it within a moment. Products that come at the same time are kep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,11 +20,14 @@ from visnet.platform.attributes import fit_attributes
 from visnet.platform.errors import ImageError, StoreError
 from visnet.platform.imaging import content_hash
 from visnet.platform.journal import Delete, Journal, JournalImage, Upsert, Write
+from visnet.serve import telemetry
 from visnet.serve.api_products import ImageWrite, ProductWrite, WriteAnswer, Written
 from visnet.serve.coalesce import Coalescer
-from visnet.serve.messages import Embedded, Known, Lookup, Picture
+from visnet.serve.embedding import WantedVectors
+from visnet.serve.messages import Known, Lookup, Picture
 from visnet.serve.problems import ProblemError, explain
 from visnet.serve.served import Served
+from visnet.serve.shard_client import ShardDownError
 
 # D embedding
 
@@ -40,10 +44,6 @@ class Kept:
     writes: list[Write] = field(default_factory=list)
     images: dict[str, bytes] = field(default_factory=dict)
     vectors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-
-
-Embedders = Callable[[bytes], Awaitable[dict[str, Embedded]]]
-"""Embeds a photo with every encoder that a write needs; the vectors are by the encoder's digest."""
 
 
 class Fetcher(Protocol):
@@ -64,10 +64,13 @@ class Writer:
         self._journal = journal
         self._fetcher = fetcher
         self._journal_thread = ThreadPoolExecutor(1)
+        self._journal_readers = ThreadPoolExecutor(2)
         self._fetch_threads = ThreadPoolExecutor(AT_ONCE)
         self._keep: Coalescer[Kept, list[int]] = Coalescer(self._append, max_batch_size=KEPT_AT_ONCE, concurrent=1)
 
-    async def upsert(self, served: Served, embed: Embedders, products: Sequence[Mapping[str, Any]]) -> WriteAnswer:
+    async def upsert(
+        self, served: Served, wanted: Sequence[WantedVectors], products: Sequence[Mapping[str, Any]]
+    ) -> WriteAnswer:
         """Write products; one that is rejected does not keep the others away.
 
         Raises:
@@ -77,7 +80,7 @@ class Writer:
 
         async def prepared(product: Mapping[str, Any]) -> tuple[str, Kept | str]:
             async with slots:
-                return await self._prepared(served, embed, product)
+                return await self._prepared(served, wanted, product)
 
         return await self._write(await asyncio.gather(*[prepared(product) for product in products]))
 
@@ -110,7 +113,9 @@ class Writer:
         ]
         return WriteAnswer(sequence=max(sequences, default=0), products=products)
 
-    async def _prepared(self, served: Served, embed: Embedders, product: Mapping[str, Any]) -> tuple[str, Kept | str]:
+    async def _prepared(
+        self, served: Served, wanted: Sequence[WantedVectors], product: Mapping[str, Any]
+    ) -> tuple[str, Kept | str]:
         """A product ready to be kept, or why it is rejected."""
         name = product.get("product_id")
         product_id = name if isinstance(name, str) else ""
@@ -118,7 +123,7 @@ class Writer:
             asked = ProductWrite.model_validate(product)
             fit_attributes(asked.attributes, served.schema)
             pictures = await self._pictures(served, asked)
-            return product_id, await _embedded(asked, pictures, embed)
+            return product_id, await self._embedded(served, asked, pictures, wanted)
         except ValidationError as error:
             return product_id, explain(list(error.errors()))
         except (ValueError, ImageError) as error:
@@ -151,6 +156,49 @@ class Writer:
             raise ValueError(f"the picture {image_id!r} it has is not in the catalogue itself: send it along")
         return picture.data
 
+    async def _embedded(
+        self,
+        served: Served,
+        asked: ProductWrite,
+        pictures: list[tuple[str, bytes]],
+        wanted: Sequence[WantedVectors],
+    ) -> Kept:
+        """The write, with its pictures and the vectors of all encoders; equal pictures have theirs already.
+
+        Raises:
+            ValueError: a picture can't be used.
+        """
+        by_hash = {content_hash(data): data for _, data in pictures}
+        images = [JournalImage(image_id=name, content_hash=content_hash(data)) for name, data in pictures]
+        write = Upsert(
+            product_id=asked.product_id, category=asked.category, attributes=asked.attributes, images=tuple(images)
+        )
+        vectors: dict[str, dict[str, np.ndarray]] = {}
+        for encoder in wanted:
+            vectors[encoder.digest] = known = await self._known_vectors(served, asked.product_id, encoder, by_hash)
+            for image in images:
+                if image.content_hash in known:
+                    continue
+                embedded = await encoder.embed(by_hash[image.content_hash])
+                if embedded.vector_D is not None:
+                    known[image.content_hash] = embedded.vector_D
+                elif encoder.needed:
+                    raise ValueError(f"image {image.image_id!r}: {embedded.rejected}")
+        return Kept(writes=[write], images=by_hash, vectors=vectors)
+
+    async def _known_vectors(
+        self, served: Served, product_id: str, encoder: WantedVectors, hashes: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        """The vectors that the journal has, or the product's shard."""
+        loop = asyncio.get_running_loop()
+        known = await loop.run_in_executor(self._journal_readers, self._journal.vectors, encoder.digest, list(hashes))
+        missing = tuple(one for one in hashes if one not in known)
+        if missing and encoder.digest == served.manifest.encoder_digest:
+            lookup = Lookup(product_id=product_id, contents=missing)
+            with contextlib.suppress(ShardDownError):  # then they are embedded
+                known |= (await served.contents(lookup)) or {}
+        return known
+
     async def _append(self, kept: list[Kept]) -> list[list[int]]:
         """Keep several requests' writes as one."""
         whole = _together(kept)
@@ -160,27 +208,9 @@ class Writer:
         return [[next(numbers) for _ in part.writes] for part in kept]
 
     def _append_now(self, kept: Kept) -> list[int]:
-        return self._journal.append(kept.writes, images=kept.images, vectors=kept.vectors)
-
-
-async def _embedded(asked: ProductWrite, pictures: list[tuple[str, bytes]], embed: Embedders) -> Kept:
-    """The write, with its pictures and the vectors of all encoders.
-
-    Raises:
-        ValueError: a picture can't be used.
-    """
-    images = [JournalImage(image_id=name, content_hash=content_hash(data)) for name, data in pictures]
-    write = Upsert(
-        product_id=asked.product_id, category=asked.category, attributes=asked.attributes, images=tuple(images)
-    )
-    vectors: dict[str, dict[str, np.ndarray]] = {}
-    for image, (_, data) in zip(images, pictures, strict=True):
-        for digest, embedded in (await embed(data)).items():
-            if embedded.vector_D is None:
-                raise ValueError(f"image {image.image_id!r}: {embedded.rejected}")
-            vectors.setdefault(digest, {})[image.content_hash] = embedded.vector_D
-    bytes_by_hash = {image.content_hash: data for image, (_, data) in zip(images, pictures, strict=True)}
-    return Kept(writes=[write], images=bytes_by_hash, vectors=vectors)
+        telemetry.BATCH_SIZE.observe(len(kept.writes), "journal")
+        with telemetry.stage("journal"):
+            return self._journal.append(kept.writes, images=kept.images, vectors=kept.vectors)
 
 
 def _together(parts: Sequence[Kept]) -> Kept:
