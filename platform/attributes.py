@@ -51,6 +51,8 @@ def _fit(name: str, value: Any, column: pa.DataType) -> Any:
     try:
         if is_filterable(kind):
             return fit_values([value], kind)[0]
+        if pa.types.is_list(kind) and not isinstance(value, list):
+            raise ValueError(f"expected a list, got {value!r}")
         return pa.scalar(value, kind).as_py()
     except (ValueError, pa.ArrowException) as error:
         raise ValueError(f"attributes.{name}: {error} (a column of {kind})") from None

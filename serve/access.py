@@ -45,9 +45,7 @@ class Access:
         if key is None:
             how = f"send {HEADER}: KEY; an operator makes one with visnet key create --scope {scope}"
             raise ProblemError(401, f"this needs an API key: {how}" if presented is None else f"unknown API key: {how}")
-        told = exchange.current()
-        if told is not None:
-            told.key = key.name
+        exchange.note(key=key.name)
         if not allows(key.scope, scope):
             raise ProblemError(403, f"this needs a key with scope {scope}; {key.name!r} has {key.scope}")
 

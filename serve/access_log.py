@@ -1,6 +1,6 @@
 """One line in the log and a few numbers for every request, whatever becomes of it.
 
-Pure ASGI, because it is paid by every request: about 20 us with the line, 5 us without.
+Pure ASGI, because it is paid by every request: about 9 us with the line, 4 us without.
 """
 
 from __future__ import annotations

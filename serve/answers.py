@@ -55,9 +55,7 @@ def _note(served: Served, found: Found) -> None:
     partial = found.shards_ok < found.shards_total
     if partial:
         telemetry.PARTIAL_ANSWERS.add()
-    told = exchange.current()
-    if told is not None:
-        told.release, told.partial = served.manifest.release, partial
+    exchange.note(release=served.manifest.release, partial=partial)
 
 
 def found_answer(served: Served, found: Found, clock: Clock, **further: Any) -> Response:

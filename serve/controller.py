@@ -33,7 +33,9 @@ from visnet.serve.switching import refusal
 
 T = TypeVar("T")
 
-LOOK_S = 0.5
+LOOK_S = 1.0
+LOOK_OFTEN_S = 0.25
+"""While a switch is under way."""
 SILENT_S = 10.0
 """An ingress that has not been heard of for so long is gone."""
 TRY_AGAIN_S = 30.0
@@ -65,6 +67,8 @@ class Controller:
         self._problem = ""
         self._backfill = Backfill(store, journal) if journal is not None else None
         self._looking: asyncio.Task[None] | None = None
+        for outcome in ("served", "refused"):
+            telemetry.SWITCHES.add(outcome, amount=0)
         observed(self._measure)
 
     async def report(self, ingress: str, plan: str | None, busy: Mapping[str, int]) -> ServiceState:
@@ -110,7 +114,7 @@ class Controller:
             except Exception as error:
                 self._problem = f"{type(error).__name__}: {error}"
                 logger.exception("the controller failed; looking again")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if self._serves(self._wanted) else LOOK_OFTEN_S)
 
     async def _look(self) -> None:
         wanted = await self._choose()
@@ -120,7 +124,7 @@ class Controller:
             wanted=wanted,
             serving=self._serving,
             running=running,
-            nodes=await _in_thread(nodes),
+            nodes=await _in_thread(nodes) if wanted is not None and _missing(wanted, running) else [],
             ingresses=self._heard(),
         )
         for action in decide(seen):
@@ -243,6 +247,10 @@ class Controller:
         plan = pydantic.TypeAdapter(Plan).validate_json(self._store.read(SERVING))
         running = applications()
         return plan if all(part.name in running for part in plan.parts) else None
+
+
+def _missing(plan: Plan, running: Mapping[str, Running]) -> bool:
+    return any(part.name not in running for part in plan.parts)
 
 
 def _serving(plan: Plan) -> Serving:

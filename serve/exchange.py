@@ -9,6 +9,7 @@ import contextvars
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """An id that may be written into logs and answers as it is."""
@@ -36,6 +37,14 @@ def current() -> Exchange | None:
 def begin(exchange: Exchange) -> None:
     """From here on, this task answers that request."""
     _CURRENT.set(exchange)
+
+
+def note(**known: Any) -> None:
+    """Fill in some of its fields, where there is a request."""
+    told = current()
+    if told is not None:
+        for name, value in known.items():
+            setattr(told, name, value)
 
 
 def request_id_of(given: str | None) -> str:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Query, Request
+from fastapi import FastAPI, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -21,7 +21,7 @@ from visnet.platform.journal import open_journal
 from visnet.platform.settings import FetchSettings, ServeSettings
 from visnet.platform.store import Store
 from visnet.serve import api as bodies
-from visnet.serve import searching, switching
+from visnet.serve import exchange, searching, switching, telemetry
 from visnet.serve.access import Access
 from visnet.serve.access_log import AccessLog
 from visnet.serve.answers import Clock, about, found_answer, media_type, product_answer, wanted, write_answer
@@ -33,7 +33,7 @@ from visnet.serve.follower import Follower
 from visnet.serve.messages import Found, Known, Lookup, Picture
 from visnet.serve.observed import observed
 from visnet.serve.photos import Photos
-from visnet.serve.problems import RESPONSES, ProblemError, register
+from visnet.serve.problems import RESPONSES, SHED_REASONS, ProblemError, register
 from visnet.serve.readiness import readiness
 from visnet.serve.requests import (
     PHOTO_SCHEMA,
@@ -70,6 +70,7 @@ K = Annotated[int, Query(ge=1, le=bodies.MAX_K, description="Products wanted.")]
 Categories = Annotated[list[str] | None, Query(description="Only these categories.")]
 FilterText = Annotated[str | None, Query(alias="filter", description="A filter in JSON, as in POST /v1/search.")]
 Whole = Annotated[bool, Query(description="Answer 503 rather than without a shard that is down.")]
+ReleaseName = Annotated[str, Path(pattern="^[A-Za-z0-9_.-]{1,200}$")]
 ProductIds = Annotated[list[str], Query(alias="product_id", min_length=1, max_length=MAX_PRODUCTS)]
 
 
@@ -97,6 +98,8 @@ class Ingress:
             fetcher = GuardedFetcher(settings.fetch_hosts, FetchSettings(), allow_private=settings.fetch_private)
             self._writer = Writer(open_journal(journal), fetcher)
         self._scrape = Scrape()
+        for reason in SHED_REASONS:
+            telemetry.SHED.add(reason, amount=0)
         observed(self._follower.measure)
         with contextlib.suppress(RuntimeError):  # no event loop yet: the first request starts it
             self._follower.start()
@@ -171,7 +174,7 @@ class Ingress:
             answer = await self._writes().upsert(served, self._embedding.wanted_by(served), products)
             return write_answer(answer)
 
-    @api.delete("/v1/products")
+    @api.delete("/v1/products", responses={207: {"model": WriteAnswer}})
     async def delete_products(self, request: Request, product_ids: ProductIds) -> WriteAnswer:
         """Delete products, whether there are any or not."""
         self._access.require(request, "write")
@@ -226,7 +229,7 @@ class Ingress:
 
     @api.post("/v1/releases/{release}/promote", responses={202: {"model": bodies.SwitchAnswer}})
     async def promote(
-        self, request: Request, release: str, force: bool = False, wait_s: switching.Wait = 20.0
+        self, request: Request, release: ReleaseName, force: bool = False, wait_s: switching.Wait = 20.0
     ) -> JSONResponse:
         """Serve a release: its parts are started beside those that serve, and when all stand, it becomes the current
         one. 202: it is still being prepared. 409: it may not, or can't, be served; everything is as it was."""
@@ -268,6 +271,7 @@ class Ingress:
         except TimeoutError:
             problem = self._follower.state.problem if self._follower.state is not None else ""
             raise ProblemError(503, f"no release is served yet{f': {problem}' if problem else ''}") from None
+        exchange.note(release=served.manifest.release)
         served.busy += 1
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):

@@ -61,7 +61,7 @@ class Counter(_Family):
         self._counts: dict[tuple[str, ...], float] = {} if labels else {(): 0.0}
 
     def add(self, *values: str, amount: float = 1.0) -> None:
-        """Count on; `values` are those of the labels."""
+        """Count on; `values` are those of the labels. By 0, it is there: the first time is then an increase."""
         with self._lock:
             self._counts[values] = self._counts.get(values, 0.0) + amount
 

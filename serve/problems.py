@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from ray.serve.exceptions import BackPressureError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from visnet.serve import exchange, telemetry
 from visnet.serve.shard_client import ShardDownError
@@ -33,8 +35,13 @@ class Problem(BaseModel):
 RETRY_AFTER_S = 1
 SHED = {429: "no_room", 503: "unavailable", 504: "late"}
 """Why a request was refused that might be answered another time, by its status."""
+SHED_REASONS = (*SHED.values(), "overload", "shard_down")
+MEDIA_TYPE = "application/problem+json"
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": HTTPStatus(status).phrase}
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
     for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
 }
 
@@ -47,13 +54,13 @@ class ProblemError(Exception):
         self.status, self.detail = status, detail
 
 
-def problem(status: int, detail: str) -> JSONResponse:
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem details answer."""
     told = exchange.current() if status >= 500 else None
     request_id = told.request_id if told is not None else None
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503, 504) else None
-    return JSONResponse(body.model_dump(exclude_none=True), status, headers, media_type="application/problem+json")
+    again = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503, 504) else {}
+    return JSONResponse(body.model_dump(exclude_none=True), status, {**(headers or {}), **again}, MEDIA_TYPE)
 
 
 def explain(errors: list[Any]) -> str:
@@ -82,7 +89,8 @@ def register(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return problem(error.status_code, detail)
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+        return problem(error.status_code, detail, headers)
 
     @api.exception_handler(BackPressureError)
     async def _overload(_request: Request, _error: BackPressureError) -> JSONResponse:
@@ -98,3 +106,12 @@ def register(api: FastAPI) -> None:
     async def _unknown(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(500, "an unexpected error; it was logged")
+
+
+def _allowed(request: Request) -> str:
+    """All methods of a path: Starlette names those of the first route that it fits."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    methods = {
+        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods))

@@ -24,7 +24,7 @@ from visnet.serve.messages import ShardAnswer, ShardQuery
 # Q queries, N rows, D embedding, K results
 
 EVERY_S = 10.0
-COMPONENTS = 2**23
+COMPONENTS = 2**22
 LOOKED_AT = 512
 """Rows of a probe whose attributes are read, at most."""
 WRITTEN_KEPT = 4_096

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from visnet.serve.api import RecommendRequest, SearchRequest
 from visnet.serve.api_filters import read_filter
 from visnet.serve.api_products import ProductsWrite, ProductWrite
-from visnet.serve.problems import ProblemError, explain
+from visnet.serve.problems import Problem, ProblemError, explain
 
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -63,13 +63,13 @@ PHOTO_SCHEMA = {"requestBody": {"required": True, "content": {"image/*": {"schem
 
 
 def describe(api: FastAPI) -> None:
-    """Put the bodies that are read by hand into the application's OpenAPI schema."""
+    """Put the bodies that are read by hand, and errors, into the application's OpenAPI schema."""
     generated = api.openapi
 
     def openapi() -> dict[str, Any]:
         schema = generated()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (SearchRequest, RecommendRequest, ProductWrite, ProductsWrite):
+        for model in (SearchRequest, RecommendRequest, ProductWrite, ProductsWrite, Problem):
             body = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= {**body.pop("$defs", {}), model.__name__: body}
         return schema

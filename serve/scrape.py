@@ -25,6 +25,8 @@ AT_ONCE = 16
 """Nodes asked at once."""
 NOT_OURS = re.compile(r'(?:Component|SessionName|Version|WorkerId|JobId|NodeId|otel_scope_\w+)="(?:[^"\\]|\\.)*",?')
 """Labels that Ray adds and that say nothing more than `replica` does."""
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Nodes of the cluster are asked through no proxy."""
 
 
 class Scrape:
@@ -75,12 +77,16 @@ def _addresses() -> list[str]:
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"] and node["MetricsExportPort"]]
-    return [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
+    return [_url(node["NodeManagerAddress"], node["MetricsExportPort"]) for node in nodes]
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"
 
 
 def _ask(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+        with _DIRECT.open(url, timeout=TIMEOUT_S) as response:
             return str(response.read().decode())
     except OSError:  # a node that is going down
         return ""

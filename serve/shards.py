@@ -71,6 +71,8 @@ class ShardServer:
         self._catalog = open_catalog(store, manifest.catalog, manifest.catalog_version)
         self._journal = open_journal(journal) if journal is not None else None
         self._replay: Replay | None = None
+        self._caught_up = False
+        telemetry.JOURNAL_FAILURES.add(self._number, amount=0)
         observed(self._measure)
         self._shard_thread = ThreadPoolExecutor(1)
         self._read_thread = ThreadPoolExecutor(1)
@@ -84,6 +86,7 @@ class ShardServer:
                 after=index.journal_sequence,
             )
             self._catch_up(self._replay)
+            self._caught_up = True
             threading.Thread(target=self._follow, args=(self._replay,), daemon=True, name="journal").start()
 
     async def search(self, queries: list[ShardQuery]) -> list[ShardAnswer]:
@@ -174,7 +177,7 @@ class ShardServer:
         """How this replica stands, for who looks from outside."""
         telemetry.SHARD_IMAGES.set(len(self._shard), self._number)
         telemetry.SHARD_CHANGED.set(self._shard.delta_rows, self._number)
-        if self._journal is not None:
+        if self._journal is not None and self._caught_up:
             head = self._journal.head()
             telemetry.JOURNAL_DEPTH.set(head - self._index_sequence, self._number)
             telemetry.JOURNAL_APPLIED.set(self._sequence, self._number)

@@ -161,10 +161,10 @@ def small(*, replicas: int = 1, **further: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def served(store: Store, settings: dict[str, Any]) -> Iterator[Service]:
-    """The current release of a store, served on a cluster of its own."""
+def served(store: Store, settings: dict[str, Any], *, environment: dict[str, str] | None = None) -> Iterator[Service]:
+    """The current release of a store, served on a cluster of its own; `environment` is for its processes."""
     key = create_key(store, name=f"test-{time.time_ns()}", scope="admin").presented
-    with LocalCluster(num_cpus=8, object_store_bytes=200 * 2**20) as cluster:
+    with LocalCluster(num_cpus=8, object_store_bytes=200 * 2**20, env=environment) as cluster:
         port = next(port for port in range(18_000, 18_200) if is_free(port, "127.0.0.1"))
         result = run_command(store, cluster, "serve", "--detach", "--port", str(port), settings=settings)
         yield Service(store=store, cluster=cluster, url=result["url"], key=key)

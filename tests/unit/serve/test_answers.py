@@ -16,7 +16,7 @@ from visnet.serve.served import Served
 
 
 class FakeServed:
-    class manifest:  # noqa: N801
+    class manifest:
         release = "r-1"
 
 

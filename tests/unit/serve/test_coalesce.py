@@ -60,7 +60,7 @@ def test_batches_and_calls_are_bounded() -> None:
         assert await asyncio.gather(*asked) == [number**2 for number in range(14, 34)]
         assert max(map(len, calls.batches)) == 4
         assert calls.most == 2
-        assert sorted(sum(calls.batches, [])) == list(range(14, 34))
+        assert sorted(number for batch in calls.batches for number in batch) == list(range(14, 34))
 
     asyncio.run(script())
 
