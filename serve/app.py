@@ -32,5 +32,6 @@ def build(store: Store, settings: ServeSettings, journal: str | None) -> Applica
         max_queued_requests=settings.max_queued_requests,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),
         ray_actor_options={"num_cpus": INGRESS_CPUS},
+        logging_config={"enable_access_log": False},  # it writes its own
     )
     return ingress.bind(store, settings, journal, controller.bind(store, settings, journal))

@@ -54,7 +54,7 @@ def test_every_setting_it_names_exists_and_is_taken(content: dict[str, Any], set
         for name in path:
             assert name in {field.name for field in dataclasses.fields(found)}, ".".join(path)
             found = getattr(found, name)
-        assert found == value, ".".join(path)
+        assert (list(found) if isinstance(found, tuple) else found) == value, ".".join(path)
 
 
 def leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -151,10 +151,13 @@ def test_what_is_written_while_it_folds_is_left_to_the_next(
         yield from read(*arguments)
 
     monkeypatch.setattr(fold_module, "_groups", meanwhile)
-    made = fold(store, journal)
+    begun = open_fold(store, "shop", journal)
+    append(journal, Delete(product_id="p3"))
+    made = fold_catalog(store, begun, journal)
     assert made.manifest.journal_sequence == 2
     assert journal.head() > 2
     found = products(made)
+    assert len(found["p3"]) == 2
     assert found["p1"] == rows_of(upsert("p1", 1))
     assert found["p2"] == rows_of(upsert("p2", 2))
     assert "late" not in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from tests.release_pieces import pieces, release, write_arrow, write_files
 from visnet.platform.errors import GateError
+from visnet.platform.manifest import write_manifest
 from visnet.platform.recommendations import SCHEMA, write_part
 from visnet.platform.release import (
     create_release,
     current_release,
     history,
     promote,
+    read_release,
 )
 from visnet.platform.store import Store
 
@@ -81,6 +84,13 @@ def test_another_encoder_has_to_be_compared(ready: Store, evaluation: dict[str, 
     else:
         with pytest.raises(GateError, match=rf"not worse: .*{reason}"):
             promote(ready, candidate)
+
+
+def test_a_shop_that_never_evaluated_goes_on_with_its_encoder(ready: Store) -> None:
+    promote(ready, release(ready))
+    write_manifest(ready, "releases/r-next", replace(read_release(ready, release(ready)), release="r-next"))
+    promote(ready, "r-next")
+    assert current_release(ready).release == "r-next"
 
 
 FILES = {

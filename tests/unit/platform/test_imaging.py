@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import random
+import struct
 import zlib
 from collections.abc import Callable
 
@@ -177,3 +178,141 @@ def test_content_hash_is_blake2b_of_the_bytes() -> None:
     assert content_hash(b"image") == hashlib.blake2b(b"image", digest_size=16).hexdigest()
     assert content_hash(b"image") != content_hash(b"image ")
     assert len(content_hash(b"")) == 32
+
+
+UPRIGHT = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8).repeat(24, 0).repeat(32, 1)
+"""Red and green above blue and yellow, 48 high and 64 wide."""
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_orientations_stand_upright(format: str, orientation: int) -> None:
+    """The camera's pixels, such that what EXIF says of them brings back the picture."""
+    stored = {
+        1: UPRIGHT,
+        2: UPRIGHT[:, ::-1],
+        3: UPRIGHT[::-1, ::-1],
+        4: UPRIGHT[::-1],
+        5: UPRIGHT.transpose(1, 0, 2),
+        6: np.rot90(UPRIGHT),
+        7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(UPRIGHT, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if format == "WEBP" else {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), format, exif=exif, **options)
+    assert corners(decode(data)) == corners(Image.fromarray(UPRIGHT))
+
+
+def corners(image: Image.Image) -> list[tuple[int, ...]]:
+    """The size and the colours of the four quarters, to one of eight steps."""
+    pixels = np.asarray(image)
+    height, width = pixels.shape[:2]
+    quarters = [pixels[y * height // 4, x * width // 4] for y in (1, 3) for x in (1, 3)]
+    return [(width, height), *(tuple(int(value + 16) // 32 for value in quarter.astype(int)) for quarter in quarters)]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 99, 65_535])
+def test_an_orientation_that_is_none_changes_nothing(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(UPRIGHT), "JPEG", exif=exif, quality=95, subsampling=0)
+    assert corners(decode(data)) == corners(Image.fromarray(UPRIGHT))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_laid_on_white_in_every_format(format: str, mode: str) -> None:
+    image = Image.new(mode, (16, 16), (0,) * len(mode))
+    image.paste((0, 0, 0, 255) if mode == "RGBA" else (0, 255), (0, 0, 8, 16))
+    options = {"lossless": True} if format == "WEBP" else {}
+    pixels = np.asarray(decode(encoded(image, format, **options)))
+    assert pixels[8, 4].tolist() == [0, 0, 0]
+    assert pixels[8, 12].tolist() == [255, 255, 255]
+
+
+def test_one_colour_that_is_transparent_is_white() -> None:
+    """A PNG of grey or RGB may name a colour instead of having an alpha channel."""
+    for mode, colour in (("L", 7), ("RGB", (7, 7, 7))):
+        image = Image.new(mode, (4, 4), colour)
+        image.putpixel((0, 0), 0 if mode == "L" else (0, 0, 0))
+        pixels = np.asarray(decode(encoded(image, transparency=colour)))
+        assert pixels[0, 0].tolist() == [0, 0, 0]
+        assert pixels[3, 3].tolist() == [255, 255, 255]
+
+
+def png(colour: int, depth: int, row: bytes, *, width: int = 2) -> bytes:
+    """A PNG of one row, of the kinds that Pillow reads but does not write."""
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" + row)),
+    )
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*parts, (b"IEND", b""))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (png(0, 16, struct.pack(">2H", 0x8000, 0xFFFF)), [[128] * 3, [255] * 3]),
+        (png(2, 16, struct.pack(">6H", 0x8000, 0, 0, 0, 0xFFFF, 0x4000)), [[128, 0, 0], [0, 255, 64]]),
+        (png(4, 16, struct.pack(">4H", 0x8000, 0xFFFF, 0x8000, 0)), [[128] * 3, [255] * 3]),
+        (png(6, 16, struct.pack(">8H", 0x8000, 0, 0, 0xFFFF, 0, 0, 0, 0)), [[128, 0, 0], [255] * 3]),
+        (png(0, 1, b"\x40"), [[0] * 3, [255] * 3]),
+        (png(0, 2, b"\x60"), [[85] * 3, [170] * 3]),
+        (png(0, 4, b"\x0f"), [[0] * 3, [255] * 3]),
+    ],
+    ids=["grey 16", "RGB 16", "grey and alpha 16", "RGBA 16", "grey 1", "grey 2", "grey 4"],
+)
+def test_pngs_of_every_depth(data: bytes, wanted: list[list[int]]) -> None:
+    assert np.asarray(decode(data))[0].tolist() == wanted
+
+
+def test_ink_is_not_inverted() -> None:
+    """Adobe writes CMYK into JPEG inverted and says so; read plainly, a photo would become its negative."""
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    data = encoded(red, "JPEG", quality=95)
+    assert b"Adobe" in data
+    pixel = np.asarray(decode(data))[8, 8].astype(int)
+    assert pixel[0] > 200
+    assert pixel[1:].max() < 60
+
+
+def test_ink_in_luma_and_chroma() -> None:
+    """YCCK, which Photoshop writes: the same bytes, of which the Adobe marker says that they are to be transformed."""
+    data = bytearray(encoded(Image.new("CMYK", (16, 16), (0, 0, 0, 128)), "JPEG", quality=95))
+    transform = data.index(b"Adobe") + 11
+    assert data[transform] in (0, 2)
+    seen = []
+    for data[transform] in (0, 2):
+        seen.append(np.asarray(decode(bytes(data)))[8, 8].astype(int))
+    plain, ycck = seen
+    assert np.ptp(plain) <= 4
+    assert ycck.tolist() != plain.tolist()
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_of_several_pictures_the_first_is_seen(format: str) -> None:
+    first, *others = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+    options = {"lossless": True} if format == "WEBP" else {"quality": 95} if format == "MPO" else {}
+    data = encoded(first, format, save_all=True, append_images=others, **options)
+    pixel = np.asarray(decode(data))[8, 8].astype(int)
+    assert pixel[0] > 245
+    assert pixel[1:].max() < 10
+
+
+def test_a_progressive_jpeg_is_decoded_smaller_too() -> None:
+    data = encoded(Image.fromarray(UPRIGHT).resize((640, 480)), "JPEG", progressive=True)
+    assert decode(data, at_least=100).size == (160, 120)
+    assert corners(decode(data))[1:] == corners(Image.fromarray(UPRIGHT))[1:]
+
+
+def test_a_jpeg_of_twelve_bits_is_refused(picture: Picture) -> None:
+    data = bytearray(picture(format="JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(ImageError, match=r"broken|not an image"):
+        decode(bytes(data))
