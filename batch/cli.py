@@ -1,9 +1,10 @@
-"""`visnet embed | index | recommend` and `python -m visnet.batch`: from a catalogue to what is served."""
+"""`visnet embed | index | recommend | fold` and `python -m visnet.batch`: from a catalogue to what is served."""
 
 from __future__ import annotations
 
 import click
 
+from visnet.batch.fold_cli import fold
 from visnet.batch.index_cli import index
 from visnet.batch.options import encoder_option
 from visnet.batch.recommend_cli import recommend
@@ -68,9 +69,10 @@ def embed(
 
 @click.group()
 def batch() -> None:
-    """The catalogue pass, the index build and the recommendation pass."""
+    """The catalogue pass, the index build, the recommendation pass, and all of them with what was written live."""
 
 
 batch.add_command(embed)
 batch.add_command(index)
 batch.add_command(recommend)
+batch.add_command(fold)

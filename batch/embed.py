@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -40,12 +41,14 @@ def embed(
     runner: Runner | None = None,
     *,
     retry: bool = False,
+    further: Sequence[str] = (),
 ) -> tuple[EmbeddingsManifest, dict[str, float]]:
     """Embed a catalogue.
 
     Args:
         runner: the connected Ray cluster if left out.
         retry: if the pass has finished and left some in quarantine, try those again: a further attempt.
+        further: see `Goal.further`.
 
     Returns:
         The manifest, and `seconds` and `images_per_s` of the pass (0 where it stood already).
@@ -54,7 +57,8 @@ def embed(
         StoreError: the accounts do not add up, or no image of the catalogue can be used.
     """
     made_by = encoder_manifest(store, encoder)
-    goal = Goal(catalog=catalog, made_by=made_by, crop=recipe_of(made_by).preprocessing.crop)
+    crop = recipe_of(made_by).preprocessing.crop
+    goal = Goal(catalog=catalog, made_by=made_by, crop=crop, further=tuple(further))
     with store.lock(goal.work):  # the same pass twice at once: the second finds what the first has made
         if has_manifest(store, goal.directory):
             last = find_embeddings(store, encoder, catalog.manifest.name, catalog.manifest.version)

@@ -61,6 +61,8 @@ class Goal:
     """Side in pixels of what the network sees."""
     attempt: int = 1
     """From 2 on: what was in quarantine in the attempt before is tried again."""
+    further: tuple[str, ...] = ()
+    """Directories of vectors that are reused before those of earlier passes, and are laid out as these."""
 
     @property
     def directory(self) -> str:
@@ -185,12 +187,13 @@ def _standing(goal: Goal) -> Plan | None:
 
 def _make(goal: Goal, settings: EmbedSettings) -> PlanFiles:
     store, catalog = goal.catalog.store, goal.catalog
-    sources = sources_of(store, goal.made_by.encoder, goal.made_by.digest)
+    earlier = sources_of(store, goal.made_by.encoder, goal.made_by.digest)
+    sources = [*goal.further, *earlier]
     key_N, hashed_N, part_rows = catalog_keys(catalog)
     if goal.before is not None:
         known_by_row(store, goal.before, part_rows, key_N, hashed_N)
     if settings.trust_uris:
-        known_by_uri(catalog, sources, key_N, hashed_N)
+        known_by_uri(catalog, earlier, key_N, hashed_N)
     known = find_known(store, sources, None if not hashed_N.all() else np.unique(key_N))
     place_N, todo_M = assign(key_N, hashed_N, known)
     first_row = np.cumsum([0, *part_rows])

@@ -3,10 +3,11 @@
     python benchmarks/serve.py                                         # tiny pictures, 5,000 products
     python benchmarks/serve.py --recipe visnet --products 500 --only photo --clients 1 16
 
-What bounds it. Recommendations and searches by product or vector: HTTP itself, so the bound is a deployment that
-answers {} behind the same HAProxy and the same Serve. Photos: decoding and the network, so the bound is the pipeline
-without Ray: decode, encode in batches and search in one process with as many threads as the embedder has, which is
-all the network gets in the service too. While products are written: the rate of the same questions without.
+What bounds it. Recommendations and searches by product or vector: HTTP itself, so the bound is a FastAPI deployment
+that answers {} behind the same HAProxy and the same Serve; a deployment without FastAPI stands beside it as `bare`.
+Photos: decoding and the network, so the bound is the pipeline without Ray: decode, encode in batches and search in one
+process with as many threads as the embedder has, which is all the network gets in the service too. While products are
+written: the rate of the same questions without.
 
 wrk asks in a closed loop: each client has one connection and asks again once it is answered. It shares the machine's
 cores with the service and with the bound: with few of them, every part takes its share of every figure. Photos are
@@ -38,6 +39,7 @@ import pyarrow.parquet as pq
 import ray
 import torch
 import yaml
+from fastapi import FastAPI
 from load import Wrk
 from pictures import catalogue_rows, pictures_for
 from ray import serve
@@ -57,7 +59,8 @@ from visnet.platform.store import Store
 ASKED_PRODUCTS = 400
 K = 10
 BOUND = "no-op"
-KINDS = (BOUND, "recommend", "product", "vector", "filter", "photo")
+KINDS = (BOUND, "bare", "recommend", "product", "vector", "filter", "photo")
+NO_OPS = (BOUND, "bare")
 UPSERTS = (0, 100, 1000)
 IN_A_BODY = 20
 COLUMNS = {
@@ -97,7 +100,7 @@ def main() -> None:
     wrk = Wrk()
     with own_service(options) as service:
         asked = questions(service)
-        kinds = [kind for kind in KINDS if kind == BOUND or not options.only or kind in options.only]
+        kinds = [kind for kind in KINDS if kind in NO_OPS or not options.only or kind in options.only]
         pipeline = pipeline_rate(service, options) if "photo" in kinds else 0.0
         lines = []
         for clients in options.clients:
@@ -135,7 +138,8 @@ def questions(service: Service) -> dict[str, list[httpx.Request]]:
         vectors = np.random.default_rng(0).normal(size=shape).round(4).tolist()
         where = {"must": [{"field": "category", "in": ["category-1", "category-2"]}]}
         asked = {
-            BOUND: [client.build_request("GET", service.noop_url)],
+            BOUND: [client.build_request("GET", f"{service.noop_url}/")],
+            "bare": [client.build_request("GET", f"{service.noop_url}-bare")],
             "recommend": [client.build_request("GET", f"/v1/recommend/{name}?k={K}") for name in products],
             "product": [client.build_request("POST", search, json={"product_id": name, "k": K}) for name in products],
             "vector": [client.build_request("POST", search, json={"vector": vector, "k": K}) for vector in vectors],
@@ -147,7 +151,7 @@ def questions(service: Service) -> dict[str, list[httpx.Request]]:
         }
         for kind, requests in asked.items():
             answer = client.send(requests[0]).raise_for_status().json()
-            if kind != BOUND and (answer["partial"] or len(answer["results"]) != K):
+            if kind not in NO_OPS and (answer["partial"] or len(answer["results"]) != K):
                 raise SystemExit(f"the service does not answer in full to a {kind}: {answer}")
     return asked
 
@@ -271,6 +275,7 @@ def own_service(options: argparse.Namespace) -> Iterator[Service]:
         cluster.connect(local.address)
         try:
             serve.run(NoOp.bind(), name="no-op", route_prefix="/no-op")  # type: ignore[attr-defined]
+            serve.run(Bare.bind(), name="bare", route_prefix="/no-op-bare")  # type: ignore[attr-defined]
             key = create_key(store, name="benchmark", scope="write").presented
             time.sleep(3)  # until the ingress has seen the key
             yield Service(store=store, url=url, noop_url=f"{url}/no-op", key=key, pictures=pictures)
@@ -286,9 +291,22 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+api = FastAPI()
+
+
 @serve.deployment(ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=256)
+@serve.ingress(api)
 class NoOp:
-    """The bound: what HAProxy and Serve cost by themselves."""
+    """The bound: what HAProxy, Serve and FastAPI cost by themselves."""
+
+    @api.get("/")
+    async def answer(self) -> dict[str, str]:
+        return {}
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=256)
+class Bare:
+    """The same without FastAPI."""
 
     async def __call__(self, _request: Any) -> dict[str, str]:
         return {}
@@ -316,7 +334,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--embedder-threads", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=4.0, help="measured for each kind and number of clients")
-    parser.add_argument("--only", nargs="+", choices=KINDS[1:], help="these questions, and nothing is written")
+    parser.add_argument("--only", nargs="+", choices=KINDS[2:], help="these questions, and nothing is written")
     return parser.parse_args()
 
 

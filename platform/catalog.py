@@ -187,6 +187,7 @@ def write_catalog(
     photos: Iterable[pa.Table] = (),
     skipped: Iterable[Skipped] = (),
     journal_sequence: int = 0,
+    named_by: tuple[str, ...] = ("image_id",),
 ) -> Catalog:
     """Write a catalogue from tables of rows; the content hashes and the nulls of missing columns are filled in.
 
@@ -197,16 +198,18 @@ def write_catalog(
             columns of `PHOTO_FIELDS`. A product of theirs need not be among the shop pictures.
         skipped: what the importer left out; read last, so it may be a list that fills while the others are read.
         journal_sequence: see `CatalogManifest.journal_sequence`.
+        named_by: the columns that together name a shop picture. Sources are held to ids of their own for all images;
+            live writes only within a product.
 
     Raises:
-        CatalogError: no shop pictures, a missing column or value, an invalid box, or an image_id that occurs twice.
+        CatalogError: no shop pictures, a missing column or value, an invalid box, or a name that occurs twice.
     """
     directory = catalog_directory(name, version)
     if has_manifest(store, directory):
         return open_catalog(store, name, version)
     store.delete_directory(directory)  # what a killed import left
     store.make_directory(directory)
-    pictures = _write_pictures(store, directory, batches)
+    pictures = _write_pictures(store, directory, batches, named_by)
     shots = _write_photos(store, directory, photos)
     reasons = _write_skipped(store, directory, list(skipped))
     if not pictures["images"]:
@@ -225,10 +228,12 @@ def write_catalog(
     return Catalog(store, manifest)
 
 
-def _write_pictures(store: Store, directory: str, batches: Iterable[pa.Table]) -> dict[str, Any]:
+def _write_pictures(
+    store: Store, directory: str, batches: Iterable[pa.Table], named_by: tuple[str, ...]
+) -> dict[str, Any]:
     """Write the shop pictures; returns what the manifest says of them."""
     tables = (complete(batch) for batch in batches)
-    written = _write_parts(store, f"{directory}/part", tables, what="images", count_by="category")
+    written = _write_parts(store, f"{directory}/part", tables, what="images", count_by="category", named_by=named_by)
     return {
         "images": written.rows,
         "products": len(written.products),
@@ -241,13 +246,15 @@ def _write_pictures(store: Store, directory: str, batches: Iterable[pa.Table]) -
 def _write_photos(store: Store, directory: str, batches: Iterable[pa.Table]) -> dict[str, Any]:
     """Write the photos; returns what the manifest says of them."""
     tables = (complete_photos(batch) for batch in batches)
-    written = _write_parts(store, f"{directory}/photos", tables, what="photos", count_by="split")
+    written = _write_parts(
+        store, f"{directory}/photos", tables, what="photos", count_by="split", named_by=("image_id",)
+    )
     return {"photos": written.rows, "photo_splits": written.counts, "photo_parts": written.parts}
 
 
-def _write_parts(store: Store, stem: str, tables: Iterable[pa.Table], *, what: str, count_by: str) -> Written:
+def _write_parts(store: Store, stem: str, tables: Iterable[pa.Table], **what: Any) -> Written:
     sizes = Sizes(rows_per_part=ROWS_PER_PART, part_bytes=PART_BYTES, row_group_bytes=ROW_GROUP_BYTES)
-    return write_parts(store, stem, tables, what=what, count_by=count_by, sizes=sizes)
+    return write_parts(store, stem, tables, sizes=sizes, **what)
 
 
 def _write_skipped(store: Store, directory: str, skipped: list[Skipped]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from visnet.platform.catalog import Catalog, CatalogManifest, catalog_directory,
 from visnet.platform.command import Invocation, shared_options
 from visnet.platform.importers import FORMATS, HOLD_OUT_FORMATS, Source, open_source
 from visnet.platform.importers.hold_out import hold_out as hold_out_of
-from visnet.platform.manifest import has_manifest
+from visnet.platform.journal_place import journal_of
+from visnet.platform.manifest import digest_of, has_manifest
 from visnet.platform.progress import Progress, progress
 
 
@@ -34,9 +36,21 @@ def catalog() -> None:
     help="Put all photos of so many of the products (0..1) into the split held-out, for products never trained on.",
 )
 @click.option("--seed", type=int, help="Which products are held out.  [default: 0]")
+@click.option(
+    "--journal-included",
+    is_flag=True,
+    help="The source holds all that was written live so far: it wins over the journal's entries up to now. Without "
+    "this they win over the source, as they would over any older catalogue.",
+)
 @shared_options
 def import_(
-    invocation: Invocation, format: str, path: str | None, name: str, hold_out: float | None, seed: int | None
+    invocation: Invocation,
+    format: str,
+    path: str | None,
+    name: str,
+    hold_out: float | None,
+    seed: int | None,
+    journal_included: bool,
 ) -> None:
     """Import a catalogue.
 
@@ -62,20 +76,28 @@ def import_(
     What can't be used is left out, counted by reason and listed in the catalogue's skipped.parquet.
     """
     started = time.monotonic()
+    sequence = _head(invocation) if journal_included else 0  # before the source is read: what comes later is not in it
     source = _opened(format, path, hold_out, seed)
-    stood = has_manifest(invocation.store, catalog_directory(name, source.version))
+    version = digest_of(source.version, "journal", sequence) if sequence else source.version
+    stood = has_manifest(invocation.store, catalog_directory(name, version))
     with progress("importing", total=0 if stood else source.images, unit="images") as bar:
         made = write_catalog(
             invocation.store,
             name=name,
-            version=source.version,
+            version=version,
             source=source.description,
             batches=_counted(source.batches(), bar),
             photos=_counted(source.photos(), bar) if source.photos else (),
             skipped=source.skipped,
+            journal_sequence=sequence,
         )
     seconds = round(time.monotonic() - started, 1)
     invocation.report(_result(made, stood, seconds), _text(made, stood))
+
+
+def _head(invocation: Invocation) -> int:
+    with contextlib.closing(journal_of(invocation.store, invocation.settings.serve.journal)) as journal:
+        return journal.head()
 
 
 def _opened(format: str, path: str | None, share: float | None, seed: int | None) -> Source:
@@ -97,6 +119,7 @@ def _result(made: Catalog, stood: bool, seconds: float) -> dict[str, Any]:
         "version": manifest.version,
         "images": manifest.images,
         "products": manifest.products,
+        "journal_sequence": manifest.journal_sequence,
         "categories": manifest.categories,
         "attributes": manifest.attributes,
         "photos": manifest.photos,

@@ -39,7 +39,14 @@ class Written:
 
 
 def write_parts(
-    store: Store, stem: str, tables: Iterable[pa.Table], *, what: str, count_by: str, sizes: Sizes
+    store: Store,
+    stem: str,
+    tables: Iterable[pa.Table],
+    *,
+    what: str,
+    count_by: str,
+    named_by: tuple[str, ...],
+    sizes: Sizes,
 ) -> Written:
     """Write `<stem>-00000.parquet` and so on.
 
@@ -48,21 +55,23 @@ def write_parts(
         tables: complete rows, all of one schema.
         what: what the rows are, for the message.
         count_by: the column whose values are counted.
+        named_by: the columns that together name a row.
 
     Raises:
-        CatalogError: an image_id occurs twice.
+        CatalogError: a name occurs twice.
     """
     written = Written()
-    image_hashes: list[np.ndarray] = []
+    name_hashes: list[np.ndarray] = []
     for rows in _regroup(tables, sizes):
         path = f"{stem}-{len(written.parts):05d}.parquet"
         buffer = io.BytesIO()
         pq.write_table(rows, buffer, row_group_size=max(1, len(rows) * sizes.row_group_bytes // max(rows.nbytes, 1)))
         store.write(path, buffer.getvalue())
         written.parts.append(path.rpartition("/")[2])
-        image_hashes.append(np.array([hash(image) for image in rows["image_id"].to_pylist()]))
+        names = zip(*(rows[column].to_pylist() for column in named_by), strict=True)
+        name_hashes.append(np.array([hash(name) for name in names]))
         _count(rows, written, count_by)
-    if image_hashes and len(np.unique(np.concatenate(image_hashes))) != written.rows:
+    if name_hashes and len(np.unique(np.concatenate(name_hashes))) != written.rows:
         raise CatalogError(f"an image_id occurs twice among the {what}: every one needs an id of its own")
     written.counts = dict(sorted(written.counts.items()))
     return written

@@ -13,9 +13,14 @@ OWN = {
     "release": "visnet.platform.release_cli:release",
     "search": "visnet.platform.search_cli:search",
     "submit": "visnet.platform.submit:submit",
+    "journal": "visnet.platform.journal_cli:journal",
+    "key": "visnet.platform.keys_cli:key",
     "doctor": "visnet.platform.doctor:doctor",
 }
-ORDER = ("catalog", "train", "eval", "embed", "index", "recommend", "release", "serve", "search", "submit", "doctor")
+ORDER = (
+    *("catalog", "train", "eval", "embed", "index", "recommend", "release", "serve", "search", "key", "journal"),
+    *("fold", "submit", "doctor"),
+)
 
 
 class Root(click.Group):

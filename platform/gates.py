@@ -83,7 +83,8 @@ def _comparable(before: dict[str, Any], after: dict[str, Any]) -> dict[str, floa
     beside: dict[str, dict[str, float]] = after.get("beside", {})
     if before.get("encoder") in beside:
         return beside[before["encoder"]]
-    if before and before.get("queries_digest") == after.get("queries_digest"):
+    queries = after.get("queries_digest")
+    if queries is not None and before.get("queries_digest") == queries:
         recalls: dict[str, float] = before.get("recall_at_k", {})
         return recalls
     return None

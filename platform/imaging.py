@@ -21,6 +21,8 @@ MAX_IMAGE_BYTES = 20 * 2**20
 MAX_IMAGE_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow knows many more, some of which run other programs (EPS): bytes from strangers do not get there."""
+BAND_ROWS = 512
+"""Rows of a picture with transparency that are laid on white at once."""
 
 
 Box = tuple[float, float, float, float]
@@ -93,7 +95,8 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
                 raise TooLargeError(f"the image has {width}x{height} pixels; at most {MAX_IMAGE_PIXELS} are accepted")
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
     except UnidentifiedImageError:
         raise ImageError("the bytes are not an image of a known format (JPEG, PNG, WebP, GIF, BMP, TIFF)") from None
     except Image.DecompressionBombError as error:
@@ -117,11 +120,20 @@ def cut(image: Image.Image, box: Box) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" or image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return _on_white(image)
     if image.mode.startswith("I;16"):  # Pillow would cut 16 bits of grey off at 255: all white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A band at a time: all at once, a picture of the largest size takes a gigabyte in copies of itself."""
+    laid = Image.new("RGB", image.size)
+    for top in range(0, image.height, BAND_ROWS):
+        bounds = (0, top, image.width, min(top + BAND_ROWS, image.height))
+        band = image.crop(bounds).convert("RGBA")
+        laid.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), bounds)
+    return laid
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

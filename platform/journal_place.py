@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from visnet.platform.errors import SettingsError
+from visnet.platform.journal import Journal, open_journal
 from visnet.platform.store import Store
 
 JOURNAL = "journal/journal.sqlite"
@@ -18,3 +20,19 @@ def journal_place(store: Store, named: str | None) -> str | None:
         return named
     store.make_directory(JOURNAL.rpartition("/")[0])
     return store.path(JOURNAL)
+
+
+def journal_of(store: Store, named: str | None) -> Journal:
+    """The journal of a store, open.
+
+    Raises:
+        SettingsError: there can be none.
+        StoreError: it can't be opened.
+    """
+    place = journal_place(store, named)
+    if place is None:
+        raise SettingsError(
+            f"the store {store.location} is no folder, which could hold the journal: name the service's database in "
+            "metadata.visnet.serve.journal of the cluster file"
+        )
+    return open_journal(place)

@@ -23,7 +23,6 @@ from visnet.platform.errors import NotFoundError, StoreError
 from visnet.platform.store import Store
 
 KEYS = "keys/keys.json"
-VERSION = 1
 PREFIX = "vn"
 SECRET_BYTES = 32
 
@@ -54,7 +53,7 @@ class Key:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _KeyFile:
-    schema_version: Literal[1] = VERSION
+    schema_version: Literal[1] = 1
     keys: list[Key]
 
 

@@ -40,6 +40,7 @@ ENTRYPOINTS = {
     "embed": ["visnet.batch", "embed"],
     "index": ["visnet.batch", "index"],
     "recommend": ["visnet.batch", "recommend"],
+    "fold": ["visnet.batch", "fold"],
     "serve": ["visnet.serve", "--detach"],  # the job ends, the service goes on
 }
 INTERRUPTED = 130
@@ -66,7 +67,7 @@ def submit(
     no_wait: bool,
     **options: Any,
 ) -> None:
-    """Run train, embed, index, recommend or serve as a job on a Ray cluster, and follow its log.
+    """Run train, embed, index, recommend, fold or serve as a job on a Ray cluster, and follow its log.
 
     ARGS are the command's own, as in `visnet COMMAND ARGS`. The store must be one that the cluster reaches: a URL or an
     absolute path. Ctrl-C stops the following, not the job. The exit code is the job's.

@@ -1,7 +1,6 @@
 """Whatever comes in, the service answers: with a reason where it refuses, never with a 5xx, and without growing."""
 
 import base64
-import gzip
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.hostile_json import JSON_BODIES
 from tests.hostile_pictures import bombs, mutated, pictures
 from tests.served_shop import Service, make_release, served, shop_catalog, small
 from visnet.platform.imaging import MAX_IMAGE_BYTES
@@ -104,11 +104,11 @@ class Uploads:
 
 
 def memory(service: Service) -> int:
-    """Bytes in memory of the processes that see pictures."""
+    """Bytes of their own that the processes hold which see pictures, without libraries and what else is mapped."""
     pids = service.processes("visnet:ingress") + service.processes("embedder")
     assert len(pids) == 2
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    sizes = [Path(f"/proc/{pid}/statm").read_text().split() for pid in pids]
+    return sum(int(resident) - int(shared) for _, resident, shared, *_ in sizes) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_good_pictures_are_taken(client: httpx.Client) -> None:
@@ -141,30 +141,6 @@ def test_thousands_of_broken_pictures_leave_it_as_it_was(shop: Service, client: 
     assert uploads.statuses[422] > UPLOADS // 20
     assert memory(shop) < GROWTH * before
     assert client.get("/readyz").json()["partial"] is False
-
-
-DEEP = 10_000
-JSON_BODIES: dict[str, bytes] = {
-    "deep lists": b"[" * DEEP + b"]" * DEEP,
-    "deep objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
-    "a deep filter": b'{"product_id":"p0001","filter":' + b'{"must":[' * DEEP + b"]}" * DEEP + b"}",
-    "a deep attribute": b'{"product_id":"p","category":"c","attributes":{"brand":' + b"[" * 900 + b"]" * 900 + b"}}",
-    "a number of 5,000 digits": b'{"product_id":"p0001","k":1' + b"0" * 5_000 + b"}",
-    "beyond a float": b'{"product_id":"p0001","min_score":1e400}',
-    "NaN": b'{"vector":[NaN]}',
-    "Infinity": b'{"product_id":"p0001","filter":{"must":[{"field":"price","gt":Infinity}]}}',
-    "beyond an integer": b'{"product_id":"p0001","filter":{"must":[{"field":"stock","gt":1' + b"0" * 300 + b"}]}}",
-    "half a surrogate": b'{"product_id":"\\ud800"}',
-    "NUL": b'{"product_id":"a\\u0000b","category":"c","image":"QUJD"}',
-    "UTF-16": '{"product_id":"p0001"}'.encode("utf-16"),
-    "not UTF-8": b'{"product_id":"\xff"}',
-    "a long id": b'{"product_id":"' + b"x" * 5_000 + b'","category":"c","image":"QUJD"}',
-    "null": b"null",
-    "nothing": b"",
-    "many products": b'{"products":[' + b",".join([b"{}"] * 1_001) + b"]}",
-    "base64 that is none": b'{"product_id":"p","category":"c","image":"\xc3\xa4===="}',
-    "gzip": gzip.compress(b'{"product_id":"p0001"}'),
-}
 
 
 @pytest.mark.parametrize("what", list(JSON_BODIES))
@@ -282,10 +258,10 @@ def test_a_chunked_body_beyond_the_limit_is_cut_off(shop: Service, client: httpx
         {"Content-Type": 'multipart/form-data; boundary="\\"'},
         {"Content-Type": "application/json; charset=utf-32"},
         {"Accept": "*" * 5_000},
-        {"Cookie": "a=b; " * 1_000},
+        {"Cookie": "a=b;" * 1_000},
         {"X-Many": "y" * 100_000},
         {f"X-{number}": "y" for number in range(500)},
-        {"Host": "\t"},
+        {"Host": "[::"},
         {"Range": "bytes=0-,-1,5-2"},
         {"Upgrade": "websocket", "Connection": "Upgrade"},
         {"X-Forwarded-For": "1" * 5_000, "Forwarded": 'for="[::'},

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from tests.served_shop import CATEGORIES, Service, make_release, picture, product, served, shop_catalog, small
+from visnet.platform.settings import RecommendSettings
 from visnet.platform.store import Store
 
 pytestmark = [
@@ -72,7 +73,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     store = Store(str(tmp_path_factory.mktemp("store")))
     catalog = shop_catalog(store, PRODUCTS)
     first = make_release(store, catalog, seed=1, shards=2, current=True)
-    second = make_release(store, catalog, seed=2, shards=3)
+    rules = RecommendSettings(k=10, in_stock="stock", gpus_per_shard=0.0)
+    second = make_release(store, catalog, seed=2, shards=3, rules=rules)
     with served(store, small(replicas=2)) as service:
         made = Shop(service=service, first=first, second=second)
         made.oracle = {one["product_id"]: one for one in map(product, range(PRODUCTS))}
@@ -282,6 +284,21 @@ def test_a_switch_under_load_fails_nobody_and_loses_no_write(shop: Shop) -> None
         KNOWN.clear()
         check(shop, client)
         wait_for(lambda: len(shop.service.processes("shard")) == 6)  # three shards; the old two are gone
+
+
+def test_what_is_out_of_stock_is_never_recommended(shop: Shop) -> None:
+    """By the rules of the second release, precomputed and live; it is sold out while the service runs."""
+    with shop.service.client() as client:
+        for name, precomputed in (("p0006", True), ("p0155", False)):
+            before = client.get(f"/v1/recommend/{name}", params={"k": 5}).json()
+            assert before["precomputed"] == precomputed
+            assert all(shop.oracle[hit["product_id"]]["attributes"]["stock"] for hit in before["results"])
+            sold = shop.oracle[before["results"][0]["product_id"]]
+            shop.put(client, {**sold, "attributes": {**sold["attributes"], "stock": 0}})
+            shop.settle(client)
+            after = client.get(f"/v1/recommend/{name}", params={"k": 5}).json()
+            assert sold["product_id"] not in {hit["product_id"] for hit in after["results"]}
+            assert len(after["results"]) == 5
 
 
 def promote(shop: Shop, release: str) -> None:

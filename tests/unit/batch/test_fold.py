@@ -145,6 +145,31 @@ def test_killed_between_its_steps_it_goes_on(
     assert all(found[key].tobytes() == live[key].tobytes() for key in live)
 
 
+def test_what_was_folded_may_be_trimmed_before_its_fold_has_ended(
+    store: Store,
+    encoder: str,
+    journal: Journal,
+    release: str,
+    make_pictures: MakePictures,
+    monkeypatch: pytest.MonkeyPatch,
+    encoded: list[int],
+) -> None:
+    write_live(store, journal, encoder, "live", *make_pictures([100]))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fold_module, "write_vectors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fold(store, "shop", journal, StepsHere(store=store))
+    journal.trim(1)
+    encoded.clear()
+    folded = fold(store, "shop", journal, StepsHere(store=store))
+    assert folded.promoted
+    assert encoded == [1]
+
+
 def test_a_release_that_became_current_meanwhile_stays(
     store: Store, encoder: str, journal: Journal, release: str, make_pictures: MakePictures
 ) -> None:

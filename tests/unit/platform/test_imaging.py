@@ -232,6 +232,21 @@ def test_alpha_is_laid_on_white_in_every_format(format: str, mode: str) -> None:
     assert pixels[8, 12].tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "transparent P", "RGB and a colour"])
+def test_laid_on_white_in_bands_as_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imaging, "BAND_ROWS", 7)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 24, 4), dtype=np.uint8), "RGBA")
+    name = mode.rpartition(" ")[2] if mode != "RGB and a colour" else "RGB"
+    image = noise.convert("RGB").quantize(32) if name == "P" else noise.convert(name)
+    options: dict[str, object] = {"transparent P": {"transparency": 5}}.get(mode, {})
+    if mode == "RGB and a colour":
+        options = {"transparency": noise.convert("RGB").getpixel((3, 3))}
+    data = encoded(image, **options)
+    rgba = Image.open(io.BytesIO(data)).convert("RGBA")
+    at_once = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(data)), np.asarray(at_once))
+
+
 def test_one_colour_that_is_transparent_is_white() -> None:
     """A PNG of grey or RGB may name a colour instead of having an alpha channel."""
     for mode, colour in (("L", 7), ("RGB", (7, 7, 7))):
