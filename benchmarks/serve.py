@@ -46,6 +46,7 @@ from ray import serve
 from timing import machine, report
 
 from visnet.platform import cluster
+from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.encoder import Encoder, load_encoder, save_encoder
 from visnet.platform.index import load_shard, read_index
 from visnet.platform.keys import create_key
@@ -97,6 +98,7 @@ class Service:
 
 def main() -> None:
     options = _options()
+    keep_freed_memory()  # as the embedder does
     wrk = Wrk()
     with own_service(options) as service:
         asked = questions(service)

@@ -35,7 +35,7 @@ class Settings:
     embed: EmbedSettings = dataclasses.field(default_factory=EmbedSettings)
     index: IndexSettings = dataclasses.field(default_factory=IndexSettings)
     recommend: RecommendSettings = dataclasses.field(default_factory=RecommendSettings)
-    serve: ServeSettings = ServeSettings()
+    serve: ServeSettings = dataclasses.field(default_factory=ServeSettings)
 
     def cut_to(self, *, cpus: int, gpus: int) -> Settings:
         """These settings with no part larger than a machine of so many CPUs and GPUs can run at once."""

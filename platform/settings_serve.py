@@ -26,8 +26,6 @@ class EmbedderSettings:
     """How long there must be too few before one is ended."""
     max_batch_size: AtLeastOne = 32
     """Photos that go through the network at once, at most: batches grow to it as the load does."""
-    max_batch_wait_s: NotNegative = 0.005
-    """How long the first photo of a batch waits for others, at most: it waits only while others do come."""
     target_batch_s: Positive = 0.5
     """A batch that takes longer is made smaller."""
     gpus: Share = 0.25

@@ -20,7 +20,7 @@ class Coalescer(Generic[Q, A]):
 
     Args:
         call: answers several requests, in order.
-        max_batch_size: requests of a call, at most.
+        max_batch_size: requests of a call, at most; may be changed between calls.
         concurrent: calls under way at once, at most.
     """
 
@@ -28,7 +28,7 @@ class Coalescer(Generic[Q, A]):
         self, call: Callable[[list[Q]], Awaitable[Sequence[A]]], *, max_batch_size: int, concurrent: int = 2
     ) -> None:
         self._call = call
-        self._max_batch_size = max_batch_size
+        self.max_batch_size = max_batch_size
         self._free = concurrent
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,7 +49,7 @@ class Coalescer(Generic[Q, A]):
 
     async def _run(self) -> None:
         """One call. It begins a turn of the event loop after the first request, so that those of the same turn join."""
-        batch, self._waiting = self._waiting[: self._max_batch_size], self._waiting[self._max_batch_size :]
+        batch, self._waiting = self._waiting[: self.max_batch_size], self._waiting[self.max_batch_size :]
         try:
             answers = await self._call([request for request, _ in batch]) if batch else []
             for (_, future), answer in zip(batch, answers, strict=True):

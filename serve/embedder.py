@@ -1,4 +1,9 @@
-"""The embedder as a Serve deployment: photos in dynamic batches to vectors."""
+"""The embedder as a Serve deployment: photos in dynamic batches to vectors.
+
+A batch is what has come while the one before was under way, up to a size that adapts to how long batches take. Alone, a
+photo waits for nobody. (`serve.batch` closes a batch when its wait is over, not when its turn comes: with a short wait
+and many photos waiting it made batches of one, and a photo cost twice the time.)
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ray import serve
 
 from visnet.platform.encoder import load_encoder
 from visnet.platform.errors import ImageError, TooLargeError
@@ -17,6 +21,7 @@ from visnet.platform.settings import EmbedderSettings
 from visnet.platform.store import Store
 from visnet.serve import telemetry
 from visnet.serve.adaptive_batch import AdaptiveBatch
+from visnet.serve.coalesce import Coalescer
 from visnet.serve.messages import Embedded
 from visnet.serve.observed import observed
 
@@ -33,24 +38,18 @@ class EmbedderServer:
 
     def __init__(self, store: Store, encoder: str, settings: EmbedderSettings) -> None:
         observed()
-        torch.set_num_threads(max(1, int(settings.cpus)))
         self._encoder = load_encoder(store, encoder, device="cuda" if settings.gpus else "cpu")
-        self._thread = ThreadPoolExecutor(1)
-        self._adapt(
-            AdaptiveBatch(
-                most=settings.max_batch_size,
-                most_wait_s=settings.max_batch_wait_s,
-                target_s=settings.target_batch_s,
-                size=min(4, settings.max_batch_size),
-            )
+        threads = max(1, int(settings.cpus))
+        self._thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,))  # each has its own
+        self._batch = AdaptiveBatch(most=settings.max_batch_size, target_s=settings.target_batch_s)
+        self._gathered: Coalescer[_Waiting, Embedded] = Coalescer(
+            self._embed_batch, max_batch_size=self._batch.size, concurrent=1
         )
 
     async def embed(self, photo: bytes) -> Embedded:
         """A photo's vector, or why it has none."""
-        embedded: Embedded = await self._embed_batch(_Waiting(photo, time.perf_counter()))
-        return embedded
+        return await self._gathered(_Waiting(photo, time.perf_counter()))
 
-    @serve.batch
     async def _embed_batch(self, images: list[_Waiting]) -> list[Embedded]:
         """One bad photo does not fail the others."""
         started = time.perf_counter()
@@ -59,17 +58,13 @@ class EmbedderServer:
         telemetry.BATCH_SIZE.observe(len(images), "embed")
         photos = [waiting.photo for waiting in images]
         embedded = await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, photos)
-        self._adapt(self._batch.after(len(images), time.perf_counter() - started))
+        self._batch = self._batch.after(len(images), time.perf_counter() - started)
+        self._gathered.max_batch_size = self._batch.size
         return embedded
 
     async def ready(self) -> str:
         """The encoder's recipe: answers once it is loaded."""
         return self._encoder.recipe.name
-
-    def _adapt(self, batch: AdaptiveBatch) -> None:
-        self._batch = batch
-        self._embed_batch.set_max_batch_size(batch.size)
-        self._embed_batch.set_batch_wait_timeout_s(batch.wait_s)
 
     def _embed(self, images: list[bytes]) -> list[Embedded]:
         with telemetry.stage("decode"):

@@ -55,7 +55,7 @@ class ShardServer:
     """
 
     def __init__(self, store: Store, release: str, shard: int, settings: ShardSettings, journal: str | None) -> None:
-        faiss.omp_set_num_threads(max(1, int(settings.cpus)))
+        threads = max(1, int(settings.cpus))
         manifest = read_release(store, release)
         index = read_index(store, manifest.index)
         device = "cuda" if settings.gpus else "cpu"
@@ -74,7 +74,9 @@ class ShardServer:
         self._caught_up = False
         telemetry.JOURNAL_FAILURES.add(self._number, amount=0)
         observed(self._measure)
-        self._shard_thread = ThreadPoolExecutor(1)
+        self._shard_thread = ThreadPoolExecutor(
+            1, initializer=faiss.omp_set_num_threads, initargs=(threads,)
+        )  # each thread has its own number
         self._read_thread = ThreadPoolExecutor(1)
         if self._journal is not None:
             self._replay = Replay(
