@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 from ray import serve
@@ -22,8 +20,6 @@ from visnet.platform.release import read_release
 from visnet.platform.store import Store
 from visnet.serve.messages import Embedded
 from visnet.serve.parts import EMBEDDER, embedder_name
-
-T = TypeVar("T")
 
 AT_ONCE = 32
 TIMEOUT_S = 60.0
@@ -41,19 +37,19 @@ class Backfill:
 
     async def run(self, plan: Plan) -> None:
         """Embed what has no vector of the plan's encoder yet; quick if there is nothing."""
-        release = await _in_thread(lambda: read_release(self._store, plan.release))
-        index = await _in_thread(lambda: read_index(self._store, release.index))
+        release = await asyncio.to_thread(read_release, self._store, plan.release)
+        index = await asyncio.to_thread(read_index, self._store, release.index)
         digest, after = release.encoder_digest, index.journal_sequence
-        while hashes := await _in_thread(lambda: self._journal.without_vector(digest, after=after, limit=AT_ONCE)):
+        while hashes := await asyncio.to_thread(self._journal.without_vector, digest, after=after, limit=AT_ONCE):
             vectors = await self._vectors(plan, hashes, index.dimension)
-            await _in_thread(lambda found=vectors: self._journal.add_vectors(digest, found))  # type: ignore[misc]
+            await asyncio.to_thread(self._journal.add_vectors, digest, vectors)
             logger.info("embedded %d pictures of the journal for release %s", len(vectors), release.release)
             if not vectors:  # all of them were trimmed meanwhile
                 break
 
     async def _vectors(self, plan: Plan, hashes: list[str], dimension: int) -> dict[str, np.ndarray]:
         handle = serve.get_deployment_handle(EMBEDDER, embedder_name(plan))
-        pictures = await _in_thread(lambda: {one: self._journal.image(one) for one in hashes})
+        pictures = await asyncio.to_thread(lambda: {one: self._journal.image(one) for one in hashes})
         known = {one: data for one, data in pictures.items() if data is not None}
         calls = [handle.embed.remote(data) for data in known.values()]
         embedded: list[Embedded] = await asyncio.wait_for(asyncio.gather(*calls), TIMEOUT_S)
@@ -63,7 +59,3 @@ class Backfill:
                 logger.error("the picture %s was accepted and can't be embedded now: %s", one, answer.rejected)
             vectors[one] = np.zeros(dimension) if answer.vector_D is None else answer.vector_D
         return vectors
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, work)

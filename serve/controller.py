@@ -13,8 +13,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 import pydantic
 
@@ -30,8 +29,6 @@ from visnet.serve.observed import observed
 from visnet.serve.parts import embedder_name, plan_of, shard_names, targets
 from visnet.serve.service_state import Encoder, Promotion, ServiceState, Serving, Switch
 from visnet.serve.switching import refusal
-
-T = TypeVar("T")
 
 LOOK_S = 1.0
 LOOK_OFTEN_S = 0.25
@@ -91,7 +88,7 @@ class Controller:
         self._look_after()
         try:
             if not rollback:
-                await _in_thread(lambda: releases.check_promotable(self._store, release, force=force))
+                await asyncio.to_thread(releases.check_promotable, self._store, release, force=force)
             plan = await self._plan(release)
         except VisnetError as error:
             return refusal(error)
@@ -119,12 +116,12 @@ class Controller:
     async def _look(self) -> None:
         wanted = await self._choose()
         self._wanted = wanted
-        running = self._running = await _in_thread(applications)
+        running = self._running = await asyncio.to_thread(applications)
         seen = Seen(
             wanted=wanted,
             serving=self._serving,
             running=running,
-            nodes=await _in_thread(nodes) if wanted is not None and _missing(wanted, running) else [],
+            nodes=await asyncio.to_thread(nodes) if wanted is not None and _missing(wanted, running) else [],
             ingresses=self._heard(),
         )
         for action in decide(seen):
@@ -138,7 +135,7 @@ class Controller:
         """The plan of the release that is to be served, unless it was refused a moment ago."""
         promotion = self._promotion
         if promotion is None:
-            current = await _in_thread(lambda: releases.current_release(self._store))
+            current = await asyncio.to_thread(releases.current_release, self._store)
             release = current.release
         else:
             release = promotion.release
@@ -150,9 +147,7 @@ class Controller:
 
     async def _plan(self, release: str) -> Plan:
         if release not in self._plans:
-            self._plans[release] = await _in_thread(
-                lambda: plan_of(self._store, release, self._settings, self._journal)
-            )
+            self._plans[release] = await asyncio.to_thread(plan_of, self._store, release, self._settings, self._journal)
         return self._plans[release]
 
     async def _act(self, action: Start | Activate | Resize | End | Refuse) -> None:
@@ -161,15 +156,15 @@ class Controller:
                 assert self._wanted is not None
                 logger.info("starting %s", ", ".join(part.name for part in parts))
                 made = targets(self._store, self._wanted, parts, self._settings, self._journal)
-                await _in_thread(lambda: start(made))
+                await asyncio.to_thread(start, made)
             case Activate(plan=plan):
                 await self._activate(plan)
             case Resize(part=part, replicas=replicas):
                 logger.info("%s: %d replicas", part, replicas)
-                await _in_thread(lambda: resize(part, replicas))
+                await asyncio.to_thread(resize, part, replicas)
             case End(parts=names):
                 logger.info("ending %s", ", ".join(names))
-                await _in_thread(lambda: end(names))
+                await asyncio.to_thread(end, names)
             case Refuse(plan=plan, reason=reason):
                 self._refuse(plan, reason)
 
@@ -178,12 +173,12 @@ class Controller:
         promotion = self._promotion
         if promotion is not None and promotion.release == plan.release:
             try:
-                await _in_thread(lambda: promotion.carry_out(self._store))
+                await asyncio.to_thread(promotion.carry_out, self._store)
             except VisnetError as error:
                 return self._refuse(plan, str(error))
             self._promotion = None
         remembered = json.dumps(dataclasses.asdict(plan)).encode()
-        await _in_thread(lambda: self._store.write(SERVING, remembered))
+        await asyncio.to_thread(self._store.write, SERVING, remembered)
         logger.info("serving release %s", plan.release)
         telemetry.SWITCHES.add("served")
         self._serving = plan
@@ -244,7 +239,10 @@ class Controller:
         """What was served when the last controller died, if it runs still; by other settings than now, perhaps."""
         if not self._store.exists(SERVING):
             return None
-        plan = pydantic.TypeAdapter(Plan).validate_json(self._store.read(SERVING))
+        try:
+            plan = pydantic.TypeAdapter(Plan).validate_json(self._store.read(SERVING))
+        except pydantic.ValidationError:  # of another visnet: the wanted parts are looked for anew
+            return None
         running = applications()
         return plan if all(part.name in running for part in plan.parts) else None
 
@@ -255,8 +253,3 @@ def _missing(plan: Plan, running: Mapping[str, Running]) -> bool:
 
 def _serving(plan: Plan) -> Serving:
     return Serving(plan=plan.name, release=plan.release, embedder=embedder_name(plan), shards=tuple(shard_names(plan)))
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Off the event loop: reports are answered meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(None, work)

@@ -23,7 +23,7 @@ class Photos:
     """
 
     def __init__(self, *, kept: int) -> None:
-        self._kept: LRUCache[tuple[str, str], np.ndarray] = LRUCache(max(1, kept)) if kept else LRUCache(1)
+        self._kept: LRUCache[tuple[str, str], np.ndarray] = LRUCache(max(1, kept))
         self._keeps = bool(kept)
         self._under_way: dict[tuple[str, str], asyncio.Future[Embedded]] = {}
         self.hits = self.misses = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,10 +147,10 @@ async def open_served(store: Store, serving: Serving, settings: ServeSettings) -
         NotFoundError, StoreError: its manifests can't be read.
         Exception: whatever Serve raises if a part does not answer.
     """
-    manifest = await _in_thread(lambda: read_release(store, serving.release))
-    index = await _in_thread(lambda: read_index(store, manifest.index))
+    manifest = await asyncio.to_thread(read_release, store, serving.release)
+    index = await asyncio.to_thread(read_index, store, manifest.index)
     directory = recommendations_directory(manifest.recommendations)
-    recommendations = await _in_thread(lambda: read_manifest(store, directory, RecommendationsManifest))
+    recommendations = await asyncio.to_thread(read_manifest, store, directory, RecommendationsManifest)
     handles = [serve.get_deployment_handle(SHARD, name) for name in serving.shards]
     embedder = serve.get_deployment_handle(EMBEDDER, serving.embedder)
     asked = [handles[0].schema.remote(), embedder.ready.remote(), *(handle.state.remote() for handle in handles)]
@@ -165,7 +165,3 @@ async def open_served(store: Store, serving: Serving, settings: ServeSettings) -
         shards=[ShardClient(n, handle, timeout_s=settings.shard_timeout_s) for n, handle in enumerate(handles)],
         search_batch_size=settings.search_batch_size,
     )
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, work)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -82,7 +82,9 @@ class Writer:
             async with slots:
                 return await self._prepared(served, wanted, product)
 
-        return await self._write(await asyncio.gather(*[prepared(product) for product in products]))
+        with _journal_away():
+            ready = await asyncio.gather(*[prepared(product) for product in products])
+        return await self._write(ready)
 
     async def delete(self, product_ids: Sequence[str]) -> WriteAnswer:
         """Delete products; nothing is said of whether there were any.
@@ -100,10 +102,8 @@ class Writer:
 
     async def _write(self, prepared: Sequence[tuple[str, Kept | str]]) -> WriteAnswer:
         accepted = [kept for _, kept in prepared if isinstance(kept, Kept)]
-        try:
+        with _journal_away():
             sequences = await self._keep(_together(accepted)) if accepted else []
-        except StoreError as error:
-            raise ProblemError(503, f"the journal can't be written: {error}") from None
         numbers = iter(sequences)
         products = [
             Written(product_id=product_id, status="ok", sequence=next(numbers))
@@ -211,6 +211,15 @@ class Writer:
         telemetry.BATCH_SIZE.observe(len(kept.writes), "journal")
         with telemetry.stage("journal"):
             return self._journal.append(kept.writes, images=kept.images, vectors=kept.vectors)
+
+
+@contextlib.contextmanager
+def _journal_away() -> Iterator[None]:
+    """A journal that can't be used is a 503: whoever sent the products may send them again."""
+    try:
+        yield
+    except StoreError as error:
+        raise ProblemError(503, f"the journal can't be used: {error}") from None
 
 
 def _together(parts: Sequence[Kept]) -> Kept:

@@ -278,3 +278,14 @@ def test_what_goes_wrong_is_said_and_looked_at_again(store: Store, cluster: Clus
         looking.cancel()
 
     run(store, script)
+
+
+def test_a_record_of_another_visnet_is_passed_over(store: Store, cluster: Cluster) -> None:
+    store.write(module.SERVING, b'{"release": "r-1"}')
+
+    async def script(controller: Controller) -> None:
+        assert serving(controller) is None
+        await look(controller)
+        assert serving(controller) == "r-1"
+
+    run(store, script)

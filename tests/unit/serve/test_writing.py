@@ -229,3 +229,13 @@ def test_a_journal_that_is_away_is_said(journal: Journal) -> None:
     with pytest.raises(ProblemError, match="the disk is full") as refused:
         asyncio.run(Writer(journal, Fetcher()).delete(["a"]))
     assert refused.value.status == 503
+
+
+def test_a_journal_that_can_not_be_read_is_said_too(journal: Journal) -> None:
+    def broken(*_: Any) -> dict[str, np.ndarray]:
+        raise StoreError("the database is away")
+
+    journal.vectors = broken  # type: ignore[method-assign]
+    with pytest.raises(ProblemError, match="the database is away") as refused:
+        upsert(journal, product())
+    assert refused.value.status == 503
