@@ -1,9 +1,8 @@
-"""The training loop: plain PyTorch over batches of pictures, the same for one process and for many.
+"""The training loop: plain PyTorch, the same for every task, for one process and for many.
 
-Knows no Ray: `worker.py` brings the batches, the wrapping for data parallelism and a place for checkpoints. Each step
-changes the pictures anew (`augment.py`), embeds anchors, positives and negatives in one pass, and compares them with
-those of all workers (`losses.py`). Every so many steps: hard negatives are mined anew, recall is measured on what was
-held out, a checkpoint is made.
+Knows no Ray and nothing of what is learned: `session.py` brings the wrapping for data parallelism and a place for
+checkpoints, a task (`task.py`) makes a loss of a batch. Every so many steps the figures are looked at, the network is
+validated on what was held out, a checkpoint is made.
 """
 
 from __future__ import annotations
@@ -14,26 +13,18 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
-from visnet.platform.encoder import Encoder
 from visnet.platform.errors import VisnetError
-from visnet.platform.settings import TrainSettings
-from visnet.platform.views import wild_views
-from visnet.train.augment import SHOP, STREET, central, changed
-from visnet.train.batch import Batch, Embedded
+from visnet.platform.settings_train import JobSettings
 from visnet.train.clock import Clock
-from visnet.train.collapse import CollapsedError, CollapseWatch
 from visnet.train.gather import sum_over_workers, world
-from visnet.train.losses import Loss
-from visnet.train.mining import HardNegatives
 from visnet.train.optimizer import Freeze, make_optimizer, set_learning_rate
 from visnet.train.state import State
-
-# B pictures of this worker, C channels, H height, W width
+from visnet.train.task import BatchT, Task
 
 logger = logging.getLogger(__name__)
 
@@ -42,34 +33,33 @@ FIGURES_EVERY = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Around:
+class Around(Generic[BatchT]):
     """What the loop is given to work with; every function is called on every worker, at the same steps."""
 
     wrap: Callable[[nn.Module], nn.Module]
     """The network as it is to be called, e.g. for data parallelism; called again when other parameters learn."""
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], Iterator[BatchT]]
     """The batches of an epoch by its number; equally many of equal size on all workers."""
     checkpoint: Callable[[State], None]
     """Every `checkpoint_every_steps` and at the end."""
-    validate: Callable[[], dict[str, float]] | None = None
-    """`recall_at_<k>` of the encoder as it is."""
-    negatives: HardNegatives | None = None
+    validate: Callable[[], Mapping[str, float]] | None = None
+    """Figures of the network as it is by name, the task's `best_by` among them; it may leave it in evaluation mode."""
     scalars: Callable[[int, Mapping[str, float]], None] = lambda step, values: None
     """Points of the curves to show."""
 
 
-class Loop:
+class Loop(Generic[BatchT]):
     """One training, from `state` to its end.
 
     Args:
-        encoder: its network is trained in place; its weights go into the checkpoints.
+        task: its network is trained in place, and its weights go into the checkpoints.
         state: where to start; a fresh `State` or one that `checkpoint` was given before.
     """
 
-    def __init__(self, encoder: Encoder, loss: Loss, settings: TrainSettings, around: Around, state: State) -> None:
-        self._encoder, self._loss, self._settings, self._around = encoder, loss, settings, around
+    def __init__(self, task: Task[BatchT], settings: JobSettings, around: Around[BatchT], state: State) -> None:
+        self._task, self._settings, self._around = task, settings, around
         self.state = state
-        self._network = encoder.network
+        self._network = task.network
         if settings.channels_last:
             self._network.to(memory_format=torch.channels_last)
         pretrained = not state.pretrained.startswith("none")
@@ -80,17 +70,16 @@ class Loop:
         self._freeze = Freeze(self._network, steps=settings.freeze_steps, pretrained=pretrained)
         self._freeze.apply(state.step)
         self._parallel = around.wrap(self._network)
-        self._watch = CollapseWatch(margin=getattr(loss, "margin", None), after=settings.collapse_after)
         self._rank, self._workers = world()
-        self._clock = Clock(settings.steps, settings.batch_size)
+        self._clock = Clock(settings.steps, settings.batch_size, task.unit)
         self._started = time.monotonic()
 
     def run(self) -> State:
         """Train until `settings.steps`, or until validation has not become better for `patience` times.
 
         Raises:
-            CollapsedError: the embedding collapsed.
-            VisnetError: an epoch has no full batch, or the loss is no longer a number.
+            VisnetError: an epoch has no full batch, the loss is no longer a number, or the task says that it went
+                wrong.
         """
         while not self._done():
             steps_before = self.state.step
@@ -101,8 +90,8 @@ class Loop:
                     break
             if self.state.step == steps_before:
                 raise VisnetError(
-                    "an epoch has no full batch: there are fewer usable examples than train.batch_size "
-                    f"({self._settings.batch_size}) asks for; lower it"
+                    f"an epoch has no full batch: there are fewer usable examples than {self._settings.section}."
+                    f"batch_size ({self._settings.batch_size}) asks for; lower it"
                 )
             self.state.epoch += 1
         return self.state
@@ -114,17 +103,13 @@ class Loop:
         seed = (self._settings.seed * 1_000_003 + self.state.epoch) * 1_009 + self._rank
         return torch.Generator().manual_seed(seed)
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> None:
+    def _step(self, batch: BatchT, generator: torch.Generator) -> None:
         settings, state = self._settings, self.state
-        if self._around.negatives and settings.mine_every_steps:
-            if not self._around.negatives.mined or state.step % settings.mine_every_steps == 0:
-                self._network.eval()
-                self._around.negatives.mine()
-            batch = self._around.negatives.extend(batch, generator=generator)
+        batch = self._task.prepare(batch, step=state.step, generator=generator)
         if self._freeze.apply(state.step):
             self._parallel = self._around.wrap(self._network)
         rate = set_learning_rate(self._optimizer, state.step, settings)
-        loss, figures = self._loss(self._embedded(batch, generator))
+        loss, figures = self._task.loss(self._called, batch, generator=generator)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -137,46 +122,15 @@ class Loop:
         if ends or state.ended_early or state.step % settings.checkpoint_every_steps == 0:
             self._checkpoint()
 
-    def _embedded(self, batch: Batch, generator: torch.Generator) -> Embedded:
-        """Change the pictures, and embed them all in one pass."""
-        anchor, positive, negative = self._views(batch, generator)
-        image_BCHW = self._encoder.normalise(torch.cat([anchor, positive, negative]))
-        if self._settings.channels_last:
-            image_BCHW = image_BCHW.contiguous(memory_format=torch.channels_last)
+    def _called(self, *inputs: Any) -> Any:
+        """The network, in parallel and in the precision of the settings."""
         with self._mixed_precision():
-            embedding_BD = self._parallel(image_BCHW)
-        anchor_BD, positive_BD, negative_MD = embedding_BD.float().split([len(anchor), len(positive), len(negative)])
-        _, negative_product_M, negative_category_M = batch.negatives()
-        return Embedded(
-            anchor_BD=anchor_BD,
-            positive_BD=positive_BD,
-            product_B=batch.product_B,
-            category_B=batch.category_B,
-            negative_MD=negative_MD,
-            negative_product_M=negative_product_M,
-            negative_category_M=negative_category_M,
-        )
-
-    def _views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The pictures as the network sees them in this step: anchors, positives, negatives."""
-        side, strength = self._encoder.preprocessing.crop, self._settings.augmentation
-        negative_MCHW, _, _ = batch.negatives()
-        if batch.anchor_BCHW is None:
-            plain_BCHW = central(batch.positive_BCHW, side)
-            return wild_views(plain_BCHW, generator=generator), plain_BCHW, central(negative_MCHW, side)
-        shop, street = SHOP.scaled(strength), STREET.scaled(strength)
-        anchor_BCHW = changed(batch.anchor_BCHW, side, street, generator=generator)
-        if share := self._settings.synthetic_share:
-            wild_BCHW = wild_views(central(batch.positive_BCHW, side), generator=generator)
-            replaced_B = torch.rand(len(batch), generator=generator).to(anchor_BCHW.device) < share
-            anchor_BCHW = torch.where(replaced_B[:, None, None, None], wild_BCHW, anchor_BCHW)
-        shop_BCHW = changed(torch.cat([batch.positive_BCHW, negative_MCHW]), side, shop, generator=generator)
-        return anchor_BCHW, shop_BCHW[: len(batch)], shop_BCHW[len(batch) :]
+            return self._parallel(*inputs)
 
     def _mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
         if self._settings.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self._encoder.device.type, torch.bfloat16)
+        return torch.autocast(self._task.device.type, torch.bfloat16)
 
     def _look(self, loss: Tensor, figures: Mapping[str, Tensor], rate: float) -> None:
         """Fetch the step's figures, the mean over all workers; raise where they show that training went wrong."""
@@ -185,31 +139,25 @@ class Loop:
         values = dict(zip(names, (sums / self._workers).tolist(), strict=True))
         step = self.state.step
         if not math.isfinite(values["loss"]):
-            raise VisnetError(f"the loss is {values['loss']} at step {step}: lower train.learning_rate")
-        if collapsed := self._watch.look(values["loss"], values):
-            text = f"the embedding has collapsed by step {step}: {collapsed}"
-            if self._settings.collapse_after:
-                raise CollapsedError(
-                    f"{text}. Lower train.learning_rate, or take less hard negatives (train.negatives: batch); with "
-                    "train.collapse_after: 0 this only warns"
-                )
-            logger.warning("%s", text)
+            section = self._settings.section
+            raise VisnetError(f"the loss is {values['loss']} at step {step}: lower {section}.learning_rate")
+        self._task.check(step, values)
         self.state.figures = {name: round(value, 6) for name, value in values.items()}
-        rates = {"learning_rate": rate, "anchors_per_s": self._clock.rate(step)}
+        rates = {"learning_rate": rate, f"{self._task.unit}_per_s": self._clock.rate(step)}
         self._around.scalars(step, {f"train/{name}": value for name, value in (values | rates).items()})
-        self._clock.tick(step, values, speak=self._rank == 0)
+        self._clock.tick(step, f"loss {values['loss']:.4f}, {self._task.progress(values)}", speak=self._rank == 0)
 
-    def _validate(self, validate: Callable[[], dict[str, float]]) -> None:
-        recalls, state = validate(), self.state
-        self._around.scalars(state.step, {f"validation/{name}": value for name, value in recalls.items()})
-        found = recalls[f"recall_at_{self._settings.validation_k}"]
-        state.validations.append({"step": state.step, **{name: round(value, 5) for name, value in recalls.items()}})
-        if found > state.best_recall:
-            state.best_recall, state.best_step = found, state.step
+    def _validate(self, validate: Callable[[], Mapping[str, float]]) -> None:
+        scores, state = validate(), self.state
+        self._around.scalars(state.step, {f"validation/{name}": value for name, value in scores.items()})
+        found = scores[self._task.best_by]
+        state.validations.append({"step": state.step, **{name: round(value, 5) for name, value in scores.items()}})
+        if found > state.best_score:
+            state.best_score, state.best_step = found, state.step
             state.best_weights = _copy(self._network) if self._rank == 0 else {}
         worse = sum(entry["step"] > state.best_step for entry in state.validations)
         if self._rank == 0:
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in recalls.items())
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
             logger.info("validation at step %d: %s%s", state.step, figures, "" if worse else "  (best so far)")
         if self._settings.patience and worse >= self._settings.patience:
             state.ended_early = True

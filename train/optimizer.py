@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from visnet.platform.settings import TrainSettings
+from visnet.platform.settings_train import JobSettings
 
 
-def make_optimizer(network: nn.Module, settings: TrainSettings, *, pretrained: bool) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, settings: JobSettings, *, pretrained: bool) -> torch.optim.Optimizer:
     """AdamW over all parameters; those of the pretrained part in a group of their own.
 
     Args:
@@ -27,7 +27,7 @@ def make_optimizer(network: nn.Module, settings: TrainSettings, *, pretrained: b
     return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings) -> float:
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: JobSettings) -> float:
     """Set every group's learning rate for a step and return the fresh layers'."""
     rate = settings.learning_rate * schedule(step, settings)
     for group in optimizer.param_groups:
@@ -35,7 +35,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: Tra
     return rate
 
 
-def schedule(step: int, settings: TrainSettings) -> float:
+def schedule(step: int, settings: JobSettings) -> float:
     """Linear warm-up, then a cosine to 0: a factor of the peak learning rate."""
     warm_up = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
     return warm_up * 0.5 * (1 + math.cos(math.pi * step / settings.steps))

@@ -28,8 +28,9 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
     """The figures at every checkpoint, with the seconds since the training started or last went on."""
     validations: list[dict[str, float]] = field(default_factory=list)
-    """Recalls by step."""
-    best_recall: float = -1.0
+    """The figures of every validation, with its step."""
+    best_score: float = -1.0
+    """The highest value of the figure that chooses the best weights."""
     best_step: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The weights that did best in validation, on the CPU; empty before the first."""

@@ -20,6 +20,7 @@ from visnet.train.loop import Around, Loop
 from visnet.train.losses import InfoNCE, Loss, TripletHinge
 from visnet.train.mining import Bank, HardNegatives
 from visnet.train.state import State
+from visnet.train.triplet_task import TripletTask
 
 SETTINGS = TrainSettings(
     batch_size=16, steps=12, warmup_steps=2, checkpoint_every_steps=4, learning_rate=1e-2, freeze_steps=0
@@ -54,14 +55,14 @@ def run(
     *,
     made: Encoder | None = None,
     loss: Loss | None = None,
+    negatives: HardNegatives | None = None,
     batches: Callable[[int], Iterator[Batch]] = epoch_batches,
     **around: Any,
 ) -> tuple[State, list[int]]:
-    made = made or encoder()
+    task = TripletTask(made or encoder(), loss or TripletHinge(), settings, negatives=negatives)
     checkpoints: list[int] = []
     given = {"wrap": lambda network: network, "checkpoint": lambda reached: checkpoints.append(reached.step), **around}
-    loop = Loop(made, loss or TripletHinge(), settings, Around(batches=batches, **given), state or State())
-    return loop.run(), checkpoints
+    return Loop(task, settings, Around(batches=batches, **given), state or State()).run(), checkpoints
 
 
 @pytest.mark.parametrize("loss", [TripletHinge(), TripletHinge(negatives="hardest"), InfoNCE()])
@@ -219,7 +220,7 @@ def test_the_best_weights_by_validation_are_kept_and_training_ends_when_it_gets_
     state, checkpoints = run(settings, made=made, validate=validate)
 
     assert state.ended_early
-    assert (state.step, state.best_step, state.best_recall) == (10, 4, 0.5)
+    assert (state.step, state.best_step, state.best_score) == (10, 4, 0.5)
     assert checkpoints[-1] == 10  # how it ended is in a checkpoint
     assert [entry["step"] for entry in state.validations] == [2, 4, 6, 8, 10]
     for name, tensor in seen[1].items():

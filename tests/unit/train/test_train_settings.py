@@ -14,8 +14,8 @@ from visnet.platform.settings import TrainSettings
 from visnet.platform.settings_file import revised
 from visnet.platform.store import Store
 from visnet.train.cli import train
-from visnet.train.job import backend, refuse_hang, scaling
 from visnet.train.losses import InfoNCE, TripletHinge
+from visnet.train.run import backend, refuse_hang, scaling
 from visnet.train.worker import make_loss
 
 CPU = TrainSettings(workers=4, gpus_per_worker=0.0, cpus_per_worker=2.0)
