@@ -8,22 +8,21 @@ vectors of two digests.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from visnet.platform.errors import DigestMismatchError, NotFoundError
-from visnet.platform.imaging import Box
+from visnet.platform.imaging import Box, cut
 from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.networks import Recipe, describe_recipe, make_recipe
 from visnet.platform.store import Store
+from visnet.platform.weights import network_digest, read_weights, write_weights
 
 # B batch, C channels, H height, W width, D embedding
 
@@ -73,6 +72,10 @@ class Encoder:
         """
         return self.preprocessing.pixels(data, box=box)
 
+    def pixels_of(self, image: Image.Image, *, box: Box | None = None) -> np.ndarray:
+        """As `pixels`, of an image that is decoded already (see `Preprocessing.decoded_for_parts`)."""
+        return self.preprocessing.square(image if box is None else cut(image, box))
+
     def normalise(self, pixel_BCHW: Tensor) -> Tensor:
         """uint8 pixels -> the network's float input, on the encoder's device."""
         return (pixel_BCHW.to(self.device).float() / 255 - self._mean_C11) / self._std_C11
@@ -108,11 +111,7 @@ class Encoder:
 
     def digest(self) -> str:
         """SHA-256, hex, of the recipe, the preprocessing and every weight by name."""
-        digest = hashlib.sha256(json.dumps(_description(self.recipe), sort_keys=True).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return network_digest(self.network, _description(self.recipe))
 
 
 def save_encoder(
@@ -133,8 +132,7 @@ def save_encoder(
     digest = encoder.digest()
     name = f"{encoder.recipe.name}-{digest[:12]}"
     directory = encoder_directory(name)
-    weights = {key: value.detach().cpu().contiguous() for key, value in encoder.network.state_dict().items()}
-    store.write(f"{directory}/weights.safetensors", safetensors.torch.save(weights))
+    write_weights(store, directory, encoder.network)
     store.write(f"{directory}/metrics.json", json.dumps(metrics or {}, indent=2).encode())
     for file, content in (files or {}).items():
         store.write(f"{directory}/{file}", content)
@@ -164,12 +162,7 @@ def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
     """
     manifest = encoder_manifest(store, name)
     encoder = Encoder(recipe_of(manifest), device=device)
-    try:
-        encoder.network.load_state_dict(
-            safetensors.torch.load(store.read(f"{encoder_directory(name)}/weights.safetensors"))
-        )
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise DigestMismatchError(f"the weights of encoder {name} don't fit its manifest: {error}") from None
+    read_weights(store, encoder_directory(name), encoder.network)
     if (digest := encoder.digest()) != manifest.digest:
         raise DigestMismatchError(
             f"encoder {name} is not what its manifest says (digest {digest[:12]}, expected {manifest.digest[:12]}): "

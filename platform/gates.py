@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from visnet.platform.detector import DetectorManifest, load_detector
 from visnet.platform.embeddings import QUARANTINE, EmbeddingsManifest
 from visnet.platform.encoder import EncoderManifest
 from visnet.platform.errors import StoreError
@@ -39,11 +40,13 @@ class Pieces:
     embeddings: EmbeddingsManifest
     index: IndexManifest
     recommendations: RecommendationsManifest
+    detector: DetectorManifest | None = None
 
 
 def check_pieces(store: Store, pieces: Pieces) -> list[Gate]:
     """All gates that a release passes or fails whatever is served at present."""
-    return [_one_encoder(pieces), _one_index(pieces), _counts(pieces), _files(store, pieces), _ann_recall(pieces)]
+    gates = [_one_encoder(pieces), _one_index(pieces), _counts(pieces), _files(store, pieces), _ann_recall(pieces)]
+    return [*gates, *([] if pieces.detector is None else [_detector(store, pieces.detector, pieces.index)])]
 
 
 def check_not_worse(before: dict[str, Any], after: dict[str, Any], tolerance: float, *, same_encoder: bool) -> Gate:
@@ -183,3 +186,17 @@ def _ann_recall(pieces: Pieces) -> Gate:
         detail=f"{index.kind} finds {index.ann_recall_at_k:.4f} of the {index.recall_k} exactly nearest "
         f"({index.recall_queries} queries; at least {index.min_ann_recall} was asked for)",
     )
+
+
+def _detector(store: Store, detector: DetectorManifest, index: IndexManifest) -> Gate:
+    """It is whole, and it was made for this catalogue."""
+    name = "detector"
+    if detector.catalog != index.catalog:
+        detail = f"{detector.detector} was trained for catalogue {detector.catalog}, the index is of {index.catalog}"
+        return Gate(name=name, passed=False, detail=detail)
+    try:
+        load_detector(store, detector.detector)
+    except StoreError as error:
+        return Gate(name=name, passed=False, detail=str(error))
+    classes = "one class" if len(detector.classes) == 1 else f"{len(detector.classes)} categories"
+    return Gate(name=name, passed=True, detail=f"{detector.detector}, {classes}")

@@ -23,6 +23,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow knows many more, some of which run other programs (EPS): bytes from strangers do not get there."""
 BAND_ROWS = 512
 """Rows of a picture with transparency that are laid on white at once."""
+DETAIL = 4
+"""A picture that is cut to a part of itself is decoded so many times wider than a whole one has to be."""
 
 
 Box = tuple[float, float, float, float]
@@ -59,7 +61,20 @@ class Preprocessing:
             ImageError: see `decode`.
             ValueError: the box is empty or reaches beyond the image.
         """
-        image = decode(data, at_least=self.resize) if box is None else cut(decode(data), box)
+        if box is None:
+            return self.square(self.decoded(data))
+        return self.square(cut(self.decoded_for_parts(data), box))
+
+    def decoded(self, data: bytes) -> Image.Image:
+        """Decode an image that is wanted as a whole; raises as `decode`."""
+        return decode(data, at_least=self.resize)
+
+    def decoded_for_parts(self, data: bytes) -> Image.Image:
+        """Decode an image of which several parts may be wanted; raises as `decode`."""
+        return decode(data, at_least=DETAIL * self.resize)
+
+    def square(self, image: Image.Image) -> np.ndarray:
+        """Scale and crop a decoded image: uint8, (crop, crop, 3), RGB."""
         width, height = image.size
         scale = self.resize / min(width, height)
         size = (max(self.resize, round(width * scale)), max(self.resize, round(height * scale)))

@@ -1,4 +1,4 @@
-"""Releases: encoder, index and recommendations as one, promoted past gates and rolled back as one.
+"""Releases: encoder, index, recommendations and detector as one, promoted past gates and rolled back as one.
 
 The alias `current` is one small file that is replaced in one piece and carries its own history.
 """
@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from visnet.platform.detector import detector_manifest
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.encoder import encoder_manifest
 from visnet.platform.errors import GateError, NotFoundError
@@ -36,6 +37,13 @@ class ReleaseManifest(Manifest):
     evaluation: dict[str, Any]
     """The newest evaluation of the encoder when the release was made; empty if there was none."""
     gates: list[Gate]
+    detector: str | None = None
+    """Finds the items in photos; None: photos are searched for as a whole."""
+    detector_digest: str = ""
+    detect_by_default: bool = False
+    """Whether an uploaded photo is searched for its items if the request does not say."""
+    localisation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The newest measurement of what the detector does for searches with this encoder; empty if there was none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,13 +56,31 @@ class Change:
     """promote, promote --force, or rollback."""
 
 
-def create_release(store: Store, *, index: str, recommendations: str, evaluation: dict[str, Any]) -> ReleaseManifest:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Localisation:
+    """The detector of a release, and what is known of it."""
+
+    detector: str
+    measured: dict[str, Any]
+    """See `ReleaseManifest.localisation`."""
+    by_default: bool
+
+
+def create_release(
+    store: Store,
+    *,
+    index: str,
+    recommendations: str,
+    evaluation: dict[str, Any],
+    localisation: Localisation | None = None,
+) -> ReleaseManifest:
     """Tie the pieces and run the gates. The same pieces and evaluation give the same release; its gates run again if
     one had failed.
 
     Args:
         index: names the encoder and the catalogue too.
         evaluation: see `ReleaseManifest.evaluation`.
+        localisation: the detector, if the release is to have one.
     """
     built = read_index(store, index)
     attempt = built.embeddings_attempt
@@ -64,8 +90,10 @@ def create_release(store: Store, *, index: str, recommendations: str, evaluation
         embeddings=read_manifest(store, directory, EmbeddingsManifest),
         index=built,
         recommendations=read_manifest(store, recommendations_directory(recommendations), RecommendationsManifest),
+        detector=detector_manifest(store, localisation.detector) if localisation is not None else None,
     )
-    release = f"r-{digest_of(index, recommendations, evaluation)}"
+    located = [] if localisation is None else [dataclasses.asdict(localisation)]
+    release = f"r-{digest_of(index, recommendations, evaluation, *located)}"
     if has_manifest(store, f"releases/{release}") and all(gate.passed for gate in read_release(store, release).gates):
         return read_release(store, release)
     manifest = ReleaseManifest(
@@ -78,9 +106,21 @@ def create_release(store: Store, *, index: str, recommendations: str, evaluation
         catalog_version=built.catalog_version,
         evaluation=evaluation,
         gates=check_pieces(store, pieces),
+        **_located(localisation, pieces),
     )
     write_manifest(store, f"releases/{release}", manifest)
     return manifest
+
+
+def _located(localisation: Localisation | None, pieces: Pieces) -> dict[str, Any]:
+    if localisation is None or pieces.detector is None:
+        return {}
+    return {
+        "detector": localisation.detector,
+        "detector_digest": pieces.detector.digest,
+        "detect_by_default": localisation.by_default,
+        "localisation": localisation.measured,
+    }
 
 
 def read_release(store: Store, release: str) -> ReleaseManifest:

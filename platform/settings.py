@@ -6,19 +6,24 @@ Every command reads the same file. An option of a command goes before the file, 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from visnet.platform.settings_batch import EmbedSettings as EmbedSettings
 from visnet.platform.settings_batch import FetchSettings as FetchSettings
 from visnet.platform.settings_batch import IndexSettings as IndexSettings
 from visnet.platform.settings_batch import RecommendSettings as RecommendSettings
 from visnet.platform.settings_fields import STRICT
+from visnet.platform.settings_serve import DetectionSettings as DetectionSettings
 from visnet.platform.settings_serve import EmbedderSettings as EmbedderSettings
 from visnet.platform.settings_serve import ServeSettings as ServeSettings
 from visnet.platform.settings_serve import ShardSettings as ShardSettings
+from visnet.platform.settings_train import DetectorSettings as DetectorSettings
 from visnet.platform.settings_train import EvaluateSettings as EvaluateSettings
+from visnet.platform.settings_train import JobSettings
 from visnet.platform.settings_train import TrainSettings as TrainSettings
 from visnet.platform.settings_train import TripletSettings as TripletSettings
+
+Job = TypeVar("Job", bound=JobSettings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,7 @@ class Settings:
     train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     triplets: TripletSettings = dataclasses.field(default_factory=TripletSettings)
+    detector: DetectorSettings = dataclasses.field(default_factory=DetectorSettings)
     embed: EmbedSettings = dataclasses.field(default_factory=EmbedSettings)
     index: IndexSettings = dataclasses.field(default_factory=IndexSettings)
     recommend: RecommendSettings = dataclasses.field(default_factory=RecommendSettings)
@@ -40,14 +46,10 @@ class Settings:
     def cut_to(self, *, cpus: int, gpus: int) -> Settings:
         """These settings with no part larger than a machine of so many CPUs and GPUs can run at once."""
         at_once = gpus or cpus
-        workers, actors = min(self.train.workers, at_once), min(self.embed.actors, at_once)
+        actors = min(self.embed.actors, at_once)
         max_replicas = min(self.serve.embedder.max_replicas, at_once)
-        train = dataclasses.replace(
-            self.train,
-            workers=workers,
-            gpus_per_worker=self.train.gpus_per_worker if gpus else 0.0,
-            cpus_per_worker=min(self.train.cpus_per_worker, _each(cpus, workers)),
-        )
+        train = _job_cut_to(self.train, cpus=cpus, gpus=gpus)
+        detector = _job_cut_to(self.detector, cpus=cpus, gpus=gpus)
         embed = dataclasses.replace(
             self.embed,
             actors=actors,
@@ -75,7 +77,17 @@ class Settings:
             replicas=1,  # and room for those of another release beside them
         )
         serve = dataclasses.replace(self.serve, ingress_replicas=1, embedder=embedder, shard=shard)
-        return dataclasses.replace(self, train=train, triplets=triplets, embed=embed, serve=serve)
+        return dataclasses.replace(self, train=train, detector=detector, triplets=triplets, embed=embed, serve=serve)
+
+
+def _job_cut_to(job: Job, *, cpus: int, gpus: int) -> Job:
+    workers = min(job.workers, gpus or cpus)
+    return dataclasses.replace(
+        job,
+        workers=workers,
+        gpus_per_worker=job.gpus_per_worker if gpus else 0.0,
+        cpus_per_worker=min(job.cpus_per_worker, _each(cpus, workers)),
+    )
 
 
 def _each(cpus: int, parts: int) -> float:

@@ -51,6 +51,19 @@ class ShardSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """Searches for the items in a photo, where the release has a detector."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    margin: NotNegative = 0.05
+    """Added at each side of a found item before it is embedded, relative to its width and height."""
+    category_weight: NotNegative = 0.1
+    """Similarity that a category the detector is sure of is worth: it brings products of that category forward, and
+    leaves nobody out. 0: categories play no part."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """The service."""
 
@@ -81,5 +94,6 @@ class ServeSettings:
     """Hosts that the images of products may be fetched from (`shop.example`, `*.shop.example`); none by default."""
     fetch_private: bool = False
     """Whether those hosts may have private addresses, such as an intranet's."""
+    detection: DetectionSettings = DetectionSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     shard: ShardSettings = ShardSettings()

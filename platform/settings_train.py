@@ -1,4 +1,4 @@
-"""The settings of training, of its triplets and of its evaluation."""
+"""The settings of training jobs, of the encoder's triplets and of its evaluation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from visnet.platform.settings_fields import STRICT, AtLeastOne, AtLeastZero, Not
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """The training job."""
+class JobSettings:
+    """What every training job has, whatever it trains: the Ray Train run and the loop know no more than this."""
 
     __pydantic_config__: ClassVar = STRICT
+    section: ClassVar[str]
+    """Where they stand in the cluster file, for messages that name a setting."""
 
-    recipe: str = "visnet-tiny"
-    """The network: visnet-tiny, visnet, visnet-vgg16 or mildnet."""
-    recipe_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of the recipe that differ from its defaults, such as {image_size: 160, resize: 176}."""
     workers: AtLeastOne = 2
     """Data-parallel workers at most; each has one GPU if there are any."""
     min_workers: AtLeastOne | None = None
@@ -35,7 +33,7 @@ class TrainSettings:
     max_failures: AtLeastZero = 3
     """Times the job restarts from its last checkpoint after a worker died."""
     batch_size: AtLeastOne = 512
-    """Anchors in a step, over all workers."""
+    """Examples in a step, over all workers."""
     steps: AtLeastOne = 20_000
     """Steps at most."""
     learning_rate: Positive = 2e-3
@@ -46,6 +44,28 @@ class TrainSettings:
     """Steps before the pretrained layers learn too, so that fresh layers don't spoil them."""
     warmup_steps: AtLeastZero = 100
     weight_decay: NotNegative = 1e-4
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision (autocast); weights, normalisation and loss stay float32."""
+    channels_last: bool = False
+    """Memory layout of the convolutions: 1.6 times faster on two CPU cores (benchmarks/train.py)."""
+    checkpoint_every_steps: AtLeastOne = 200
+    """At most this many steps are lost with a worker."""
+    validate_every_steps: AtLeastOne = 400
+    patience: AtLeastZero = 8
+    """Training ends when so many validations in a row were no better than the best; 0: only at `steps`."""
+    seed: Whole = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings(JobSettings):
+    """The training of an encoder."""
+
+    section: ClassVar[str] = "train"
+
+    recipe: str = "visnet-tiny"
+    """The network: visnet-tiny, visnet, visnet-vgg16 or mildnet."""
+    recipe_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the recipe that differ from its defaults, such as {image_size: 160, resize: 176}."""
     loss: Literal["triplet-hinge", "info-nce"] = "triplet-hinge"
     margin: Positive | None = None
     """Of the triplet hinge, squared distance; None: the recipe's own (0.2 for unit vectors, the paper's 0.0009 for
@@ -67,30 +87,55 @@ class TrainSettings:
     """Shop pictures that are indexed for mining at most, kept decoded in the object store."""
     mine_ranks: tuple[AtLeastZero, AtLeastOne] = (0, 20)
     """Mined negatives are drawn from these ranks [first, last) among the other products, nearest first."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: mixed precision (autocast); weights, normalisation and loss stay float32."""
-    channels_last: bool = False
-    """Memory layout of the convolutions: 1.6 times faster on two CPU cores (benchmarks/train.py)."""
     compile: bool = False
     """torch.compile: minutes at the start, and a C++ compiler on CPUs; on two cores slower than without where bfloat16
     and channels-last are on (benchmarks/train.py)."""
-    checkpoint_every_steps: AtLeastOne = 200
-    """At most this many steps are lost with a worker."""
     validation_share: Annotated[Number, Ge(0), Lt(1)] = 0.05
     """Share of the training's photos, or products, that is held out to validate on; 0: none, and no early stop."""
     validation_by: Literal["photo", "product"] = "photo"
     """What is held out of street photos: single photos, or all photos of some products. Without photos: products."""
-    validate_every_steps: AtLeastOne = 400
     validation_queries: AtLeastOne = 1_000
     """Queries, and pictures that are searched besides the right ones, at most."""
     validation_k: AtLeastOne = 1
     """The best weights are those with the highest recall at this k."""
-    patience: AtLeastZero = 8
-    """Training ends when so many validations in a row were no better than the best; 0: only at `steps`."""
     collapse_after: AtLeastZero = 5
     """Training ends with an alarm when the embedding looked collapsed so many checks (25 steps each) in a row; 0: it
     only warns."""
-    seed: Whole = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorSettings(JobSettings):
+    """The training of a detector, and its evaluation."""
+
+    section: ClassVar[str] = "detector"
+
+    recipe: str = "fcos-lite"
+    """The network: fcos-lite, or faster-rcnn."""
+    recipe_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the recipe that differ from its defaults, such as {image_size: 320}."""
+    classes: Literal["categories", "product"] = "categories"
+    """What it tells apart: the catalogue's categories, or nothing."""
+    batch_size: AtLeastOne = 32
+    steps: AtLeastOne = 4_000
+    freeze_steps: AtLeastZero = 100
+    validate_every_steps: AtLeastOne = 250
+    patience: AtLeastZero = 6
+    cutouts: AtLeastOne = 2_000
+    """Products that the composed scenes are made of, at most; kept in the object store, some 100 KiB each."""
+    backgrounds: AtLeastZero = 200
+    """Pictures and photos whose close-ups become backgrounds, at most."""
+    most_items: AtLeastOne = 6
+    """Items of a composed scene, at most."""
+    labelled_share: Share = 0.5
+    """Share of photos with given boxes in each step, where there are any; the rest are composed scenes."""
+    validation_share: Annotated[Number, Ge(0), Lt(1)] = 0.1
+    """Share of the products, and of the photos with given boxes, that is held out to validate on."""
+    validation_scenes: AtLeastOne = 300
+    """Scenes composed of held-out products, and photos with given boxes, at most."""
+
+    def __post_init__(self) -> None:
+        if self.recipe == "faster-rcnn" and self.precision != "float32":
+            raise ValueError("faster-rcnn trains in float32: its proposals are too coarse in bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,8 +16,9 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from visnet.serve import exchange, telemetry
+from visnet.serve.api import Located
 from visnet.serve.api_products import WriteAnswer
-from visnet.serve.messages import Found, Hit
+from visnet.serve.messages import Found, FoundPart, Hit
 from visnet.serve.problems import ProblemError
 from visnet.serve.served import Served
 
@@ -61,8 +63,36 @@ def _note(served: Served, found: Found) -> None:
 def found_answer(served: Served, found: Found, clock: Clock, **further: Any) -> Response:
     """An `api.SearchAnswer`, with further fields."""
     head = orjson.dumps({**about(served, found, clock), **further})[:-1]
-    results = b",".join([_result(hit) for hit in found.hits])
-    return Response(b'%b,"results":[%b]}' % (head, results), media_type="application/json")
+    return Response(b'%b,"results":%b}' % (head, _results(found)), media_type="application/json")
+
+
+def photo_answer(served: Served, found: Found, items: Sequence[FoundPart], clock: Clock, located: Located) -> Response:
+    """An `api.SearchAnswer` for a photo.
+
+    Args:
+        found: what the answer as a whole is.
+        items: those that were found in the photo.
+    """
+    telemetry.ITEMS_FOUND.add(amount=len(items))
+    head = orjson.dumps({**about(served, found, clock), "located": located.model_dump()})[:-1]
+    listed = b",".join([_item(item) for item in items])
+    answer = b'%b,"results":%b,"items":[%b]}' % (head, _results(found), listed)
+    return Response(answer, media_type="application/json")
+
+
+def _item(item: FoundPart) -> bytes:
+    part = item.part
+    head = {
+        "box": [round(edge, 4) for edge in part.box],
+        "confidence": round(part.confidence or 0.0, 4),
+        "category": part.categories[0][0] if part.categories else None,
+        "categories": {name: round(share, 4) for name, share in item.narrowed},
+    }
+    return b'%b,"results":%b}' % (orjson.dumps(head)[:-1], _results(item.found))
+
+
+def _results(found: Found) -> bytes:
+    return b"[%b]" % b",".join([_result(hit) for hit in found.hits])
 
 
 def product_answer(fields: bytes, **further: Any) -> Response:

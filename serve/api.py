@@ -6,12 +6,20 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, model_validator
 
+from visnet.platform.boxes import check_box
 from visnet.serve.api_filters import Filter
 
 MAX_K = 200
 MAX_EXAMPLES = 100
+MAX_ITEMS = 10
+
+BoxField = Annotated[
+    Annotated[list[Annotated[StrictFloat, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)],
+    AfterValidator(check_box),
+]
+"""A part of a picture."""
 
 
 class SearchRequest(BaseModel):
@@ -24,6 +32,15 @@ class SearchRequest(BaseModel):
     vector: Annotated[list[float], Field(min_length=1, max_length=65_536)] | None = Field(
         None, description="An embedding made by the release's encoder."
     )
+    box: BoxField | None = Field(
+        None, description="Search for this part of the image: left, top, right, bottom as shares of it, 0..1."
+    )
+    detect: bool | None = Field(
+        None,
+        description="Search for the items that are found in the image, or for the whole of it. Default: what the "
+        "release's measurements say; a release without a detector searches for the whole.",
+    )
+    max_items: int = Field(MAX_ITEMS, ge=1, le=MAX_ITEMS, description="Items found at most, the most prominent ones.")
     k: int = Field(10, ge=1, le=MAX_K, description="Products wanted.")
     filter: Filter = Field(default_factory=Filter)
     min_score: float | None = Field(None, ge=-1, le=1, description="Leave out what is less similar (cosine).")
@@ -34,6 +51,10 @@ class SearchRequest(BaseModel):
         given = [name for name in ("image", "product_id", "vector") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"expected just one of image, product_id and vector, got {' and '.join(given) or 'none'}")
+        if self.image is None and (self.box is not None or self.detect):
+            raise ValueError("box and detect are about an image, and there is none")
+        if self.box is not None and self.detect:
+            raise ValueError("expected box or detect, got both: a box says already what to search for")
         return self
 
     def image_bytes(self) -> bytes:
@@ -96,15 +117,39 @@ class Answer(BaseModel):
     timings_ms: dict[str, float]
 
 
-class SearchAnswer(Answer):
-    """Products found, best first."""
+class FoundItem(BaseModel):
+    """An item that was found in a photo, and products like it."""
 
+    box: list[float] = Field(description="Left, top, right, bottom as shares of the photo, 0..1.")
+    confidence: float = Field(description="That it is an item, 0..1.")
+    category: str | None = Field(description="What it most likely is; null if the detector tells no categories apart.")
+    categories: dict[str, float] = Field(
+        description="The categories whose products were brought forward, with their shares."
+    )
     results: list[Result]
 
 
-class RecommendAnswer(SearchAnswer):
+class Located(BaseModel):
+    """What of a photo was searched for."""
+
+    by: Literal["box", "detection", "whole"]
+    detail: str = Field(description="Why it is the whole photo, if items were looked for.")
+
+
+class SearchAnswer(Answer):
+    """Products found, best first."""
+
+    results: list[Result] = Field(description="Of the first item, if items were found.")
+    located: Located | None = Field(None, description="Null if no photo was searched for.")
+    items: list[FoundItem] = Field(
+        default_factory=list, description="Items found in the photo, the most prominent first."
+    )
+
+
+class RecommendAnswer(Answer):
     """Products like a product, best first."""
 
+    results: list[Result]
     product_id: str = Field(description="The first that it should be like.")
     precomputed: bool = Field(description="False if it was searched live.")
 
@@ -128,6 +173,7 @@ class ReadyAnswer(Answer):
     """Whether the service can answer."""
 
     encoder: str
+    detector: str | None
     catalog: str
     images: int = Field(description="Searched, over the shards that answered.")
     problem: str = Field(description="What hinders the controller or a switch of releases; empty if nothing does.")
@@ -138,6 +184,7 @@ class ReleaseEntry(BaseModel):
 
     release: str
     encoder: str
+    detector: str | None
     catalog: str
     created_at: str
     passed: bool = Field(description="All its gates.")

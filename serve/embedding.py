@@ -1,18 +1,20 @@
-"""Photos to vectors, by the embedder of the release that is asked, or by those of all releases that need them."""
+"""Photos, or their parts, to vectors: by the embedder of the release that is asked, or by those of all releases that
+need them."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ray import serve
 from ray.serve.exceptions import BackPressureError
 
+from visnet.platform.boxes import WHOLE
 from visnet.serve.follower import Follower
-from visnet.serve.messages import Embedded
+from visnet.serve.messages import Embedded, Looked, Part, Photo
 from visnet.serve.parts import EMBEDDER
 from visnet.serve.photos import Photos
 from visnet.serve.problems import ProblemError
@@ -23,6 +25,9 @@ from visnet.serve.service_state import Encoder
 
 RETRIES = 3
 """After an embedder died under a photo."""
+
+
+E = TypeVar("E", Embedded, Looked)
 
 
 class WantedVectors(NamedTuple):
@@ -53,10 +58,17 @@ class Embedding:
         Raises:
             ProblemError: 413 or 422, the photo can't be used; 503, no embedder answers.
         """
-        embedded = await self._embed(photo, served.manifest.encoder_digest, served.embed)
-        if embedded.vector_D is None:
-            raise ProblemError(413 if embedded.too_large else 422, f"image: {embedded.rejected}")
+        embedded = _usable(await self._embed(photo, served.manifest.encoder_digest, served.embed))
+        assert embedded.vector_D is not None
         return embedded.vector_D
+
+    async def parts(self, served: Served, photo: Photo) -> Looked:
+        """The parts of a photo that are wanted, with their vectors; raises as `photo`."""
+        release = served.manifest
+        if photo.box is None and not photo.detect:  # the same vector as a write of this picture needs
+            return Looked(parts=(Part(box=WHOLE, vector_D=await self.photo(served, photo.data)),))
+        about = (release.encoder_digest, release.detector_digest, photo.box, photo.detect, photo.most)
+        return _usable(await self._embed(photo.data, about, lambda _: served.look(photo)))
 
     def wanted_by(self, served: Served) -> list[WantedVectors]:
         """Whose vectors a write needs: those of a release's encoder, and of one that is being switched to.
@@ -66,7 +78,7 @@ class Embedding:
         first = served.manifest.encoder_digest
         state = self._follower.state
         further = [encoder for encoder in state.encoders if encoder.digest != first] if state is not None else []
-        own = functools.partial(self._embed, digest=first, embedder=served.embed)
+        own = functools.partial(self._embed, about=first, embedder=served.embed)
         return [
             WantedVectors(first, own, needed=True),
             *(
@@ -86,10 +98,10 @@ class Embedding:
             self._handles[application] = serve.get_deployment_handle(EMBEDDER, application)
         return self._handles[application]
 
-    async def _embed(self, photo: bytes, digest: str, embedder: Callable[[bytes], Awaitable[Embedded]]) -> Embedded:
+    async def _embed(self, photo: bytes, about: Hashable, embedder: Callable[[bytes], Awaitable[E]]) -> E:
         for attempt in range(RETRIES + 1):
             try:
-                return await self._photos.embed(photo, digest, embedder)
+                return await self._photos.embed(photo, about, embedder)
             except BackPressureError:
                 raise
             except Exception as error:  # whatever a dead or dying replica raises: another one may answer
@@ -97,3 +109,10 @@ class Embedding:
                     raise ProblemError(503, "no embedder answers; try again") from error
                 await asyncio.sleep(0.05 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _usable(answer: E) -> E:
+    """The answer, unless the photo can't be used."""
+    if answer.rejected:
+        raise ProblemError(413 if answer.too_large else 422, f"image: {answer.rejected}")
+    return answer

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Path, Query, Request
@@ -16,15 +17,25 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from visnet.platform.filters import Filter
 from visnet.platform.guarded_fetch import GuardedFetcher
 from visnet.platform.journal import open_journal
 from visnet.platform.settings import FetchSettings, ServeSettings
 from visnet.platform.store import Store
 from visnet.serve import api as bodies
-from visnet.serve import exchange, searching, switching, telemetry
+from visnet.serve import exchange, locating, searching, switching, telemetry
 from visnet.serve.access import Access
 from visnet.serve.access_log import AccessLog
-from visnet.serve.answers import Clock, about, found_answer, media_type, product_answer, wanted, write_answer
+from visnet.serve.answers import (
+    Clock,
+    about,
+    found_answer,
+    media_type,
+    photo_answer,
+    product_answer,
+    wanted,
+    write_answer,
+)
 from visnet.serve.api_filters import read_filter
 from visnet.serve.api_products import MAX_PRODUCTS, WriteAnswer
 from visnet.serve.bodies import BodyBudget
@@ -106,7 +117,8 @@ class Ingress:
 
     @api.post("/v1/search", openapi_extra=SEARCH_SCHEMA, response_model=bodies.SearchAnswer)
     async def search(self, request: Request) -> Response:
-        """Products that look like a photo (multipart `image`, or JSON `image` in base64), a product or a vector."""
+        """Products that look like a photo (multipart `image`, or JSON `image` in base64), like the items in it or a
+        part of it (`box`), like a product or like a vector."""
         self._access.require(request, "read")
         clock = Clock()
         async with self._serving() as served, self._budget.read(request) as body:
@@ -114,8 +126,8 @@ class Ingress:
             where = asked.filter.checked(served.schema)
             clock.lap("read")
             if photo is not None:
-                vector_D = await self._embedding.photo(served, photo)
-            elif asked.product_id is not None:
+                return await self._search_photo(served, asked, photo, where, clock)
+            if asked.product_id is not None:
                 vector_D = await searching.stored_vector(served, asked.product_id)
             else:
                 vector_D = searching.given_vector(served, asked.vector or [])
@@ -124,6 +136,20 @@ class Ingress:
             found = await searching.search(served, vector_D, asked.k, where, without=without)
             clock.lap("search")
             return found_answer(served, wanted(found, asked.min_score, asked.whole), clock)
+
+    async def _search_photo(
+        self, served: Served, asked: bodies.SearchRequest, data: bytes, where: Filter | None, clock: Clock
+    ) -> Response:
+        photo = locating.wanted_parts(served, asked, data)
+        looked = await self._embedding.parts(served, photo)
+        clock.lap("embed")
+        weight = self._settings.detection.category_weight
+        parts = await locating.search_parts(served, looked, asked.k, where, weight=weight)
+        parts = [replace(part, found=wanted(part.found, asked.min_score, asked.whole)) for part in parts]
+        clock.lap("search")
+        located = locating.located(photo, looked)
+        items = parts if located.by == "detection" else []
+        return photo_answer(served, locating.together(parts), items, clock, located)
 
     @api.get("/v1/recommend/{product_id:path}", response_model=bodies.RecommendAnswer)
     async def recommend(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from visnet.platform.filters import Filter
+from visnet.platform.imaging import Box
 
 # Q queries, K results, F rows found, D embedding
 
@@ -80,10 +81,60 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPart:
+    """What was found for a part of a photo."""
+
+    part: Part
+    found: Found
+    narrowed: tuple[tuple[str, float], ...] = ()
+    """The categories whose products were brought forward, with their shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """Embedder -> ingress: a photo's vector, or why there is none."""
 
     vector_D: np.ndarray | None = None
+    rejected: str = ""
+    """The reason, for the user."""
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """Ingress -> embedder: an uploaded photo, and which of its parts are wanted; the whole if nothing is said."""
+
+    data: bytes
+    box: Box | None = None
+    """Just this part."""
+    detect: bool = False
+    """The items in it; the whole if none is found, or none is sure enough."""
+    most: int = 1
+    """Items at most, the most prominent ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a photo."""
+
+    box: Box
+    """As shares of the photo."""
+    vector_D: np.ndarray | None = None
+    """float32, unit length; None before it is embedded."""
+    confidence: float | None = None
+    """That it shows an item; None if nobody had to find it."""
+    categories: tuple[tuple[str, float], ...] = ()
+    """What it may be, with shares, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """Embedder -> ingress: a photo's parts, or why it has none."""
+
+    parts: tuple[Part, ...] = ()
+    """The most prominent first."""
+    unsure: float = 0.0
+    """Confidence of the surest item, if items were looked for and none was sure enough."""
     rejected: str = ""
     """The reason, for the user."""
     too_large: bool = False

@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve.api import RunTarget
 
 from visnet.platform.allocator import ENVIRONMENT
+from visnet.platform.detector import detector_directory
 from visnet.platform.encoder import encoder_directory
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.manifest import digest_of
@@ -59,7 +60,7 @@ def targets(
 ) -> list[RunTarget]:
     """The applications of some of a plan's parts, to be run."""
     manifest = read_release(store, plan.release)
-    apps: dict[str, Any] = {embedder_name(plan): _embedder_app(store, manifest.encoder, settings)}
+    apps: dict[str, Any] = {embedder_name(plan): _embedder_app(store, manifest, settings)}
     for number, name in enumerate(shard_names(plan)):
         apps[name] = _shard_app(store, plan, number, settings, journal)
     return [
@@ -70,13 +71,17 @@ def targets(
 
 def _embedder_part(store: Store, manifest: ReleaseManifest, settings: ServeSettings) -> Part:
     chosen = settings.embedder
-    kind = digest_of(dataclasses.asdict(chosen))
+    margin = settings.detection.margin
+    kind = digest_of(dataclasses.asdict(chosen), *([manifest.detector, margin] if manifest.detector else []))
+    held = store.size_bytes(encoder_directory(manifest.encoder))
+    if manifest.detector is not None:
+        held += store.size_bytes(detector_directory(manifest.detector))
     return Part(
         name=f"{EMBEDDER}-{manifest.encoder}-{kind}",
         replicas=chosen.min_replicas,
         cpus=chosen.cpus,
         gpus=chosen.gpus,
-        memory_bytes=PROCESS_BYTES + 2 * store.size_bytes(encoder_directory(manifest.encoder)),
+        memory_bytes=PROCESS_BYTES + 2 * held,
         resizable=False,
     )
 
@@ -106,7 +111,7 @@ def shard_memory_bytes(index: IndexManifest, shard: int, *, on_gpu: bool) -> int
     return PROCESS_BYTES + held
 
 
-def _embedder_app(store: Store, encoder: str, settings: ServeSettings) -> Any:
+def _embedder_app(store: Store, manifest: ReleaseManifest, settings: ServeSettings) -> Any:
     chosen = settings.embedder
     deployment = serve.deployment(
         EmbedderServer,
@@ -122,7 +127,7 @@ def _embedder_app(store: Store, encoder: str, settings: ServeSettings) -> Any:
         },
         ray_actor_options=_resources(chosen.cpus, chosen.gpus, environment=None if chosen.gpus else ENVIRONMENT),
     )
-    return deployment.bind(store, encoder, chosen)
+    return deployment.bind(store, manifest.encoder, manifest.detector, chosen, margin=settings.detection.margin)
 
 
 def _shard_app(store: Store, plan: Plan, number: int, settings: ServeSettings, journal: str | None) -> Any:

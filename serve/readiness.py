@@ -37,6 +37,7 @@ async def readiness(served: Served, state: ServiceState | None) -> bodies.ReadyA
     manifest = served.manifest
     return bodies.ReadyAnswer(
         encoder=manifest.encoder,
+        detector=manifest.detector,
         catalog=f"{manifest.catalog}-{manifest.catalog_version}",
         images=sum(shard.images for shard in shards),
         problem=_problem(state),

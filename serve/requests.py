@@ -45,6 +45,9 @@ SEARCH_SCHEMA = _body(
             "filter": {"type": "string", "description": "As in JSON."},
             "min_score": {"type": "number"},
             "whole": {"type": "boolean"},
+            "box": {"type": "string", "description": "Four numbers with commas between them; as in JSON."},
+            "detect": {"type": "boolean"},
+            "max_items": {"type": "integer"},
         },
     },
 )
@@ -173,8 +176,17 @@ async def _read_search_form(request: Request, body: bytes) -> tuple[SearchReques
     given = form.get("filter")
     categories = [str(name) for name in form.getlist("category")] or None
     fields["filter"] = read_filter(given if isinstance(given, str) else None, categories)
+    if isinstance(box := fields.get("box"), str):
+        fields["box"] = _read_box(box)
     data = await image.read()
     return SearchRequest.model_validate({**fields, "image": ""}), data
+
+
+def _read_box(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.strip().removeprefix("[").removesuffix("]").split(",")]
+    except ValueError:
+        raise ProblemError(422, f"box: expected four numbers with commas between them, got {text[:100]!r}") from None
 
 
 async def _read_product_form(request: Request, body: bytes) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from visnet.platform.content import short_keys
-from visnet.platform.filters import Filter
+from visnet.platform.filters import Condition, Filter, check
 from visnet.platform.live_recommend import diversified, query_vector, rules_filter
+from visnet.platform.narrowing import likely, narrowed
 from visnet.platform.settings import RecommendSettings
-from visnet.serve.messages import Found, Hit, Known, Lookup, Query
+from visnet.serve.messages import Found, FoundPart, Hit, Known, Lookup, Part, Query
 from visnet.serve.problems import ProblemError
 from visnet.serve.served import Served
 
@@ -62,6 +63,54 @@ async def search(
     if not found.shards_ok:
         raise ProblemError(503, "no shard answered; try again")
     return _cut(found, [hit for hit in found.hits if hit.product_id not in without][:k])
+
+
+async def search_part(served: Served, part: Part, k: int, where: Filter | None, *, weight: float) -> FoundPart:
+    """The `k` nearest products to a part of a photo; those of its likely categories are brought forward.
+
+    Args:
+        weight: similarity that a category the detector is sure of is worth (`narrowing`).
+
+    Raises:
+        ProblemError: 503, no shard answered.
+    """
+    assert part.vector_D is not None
+    categories = likely(part.categories) if weight and not _names_category(where) else []
+    wheres = [where, *(_both(_of_category(name, served), where) for name, _ in categories)]
+    found, *within = await asyncio.gather(*[search(served, part.vector_D, k, one) for one in wheres])
+    if not within:
+        return FoundPart(part=part, found=found)
+    shares = [share for _, share in categories]
+    lists = [(share, one.hits) for share, one in zip(shares, within, strict=True)]
+    hits = narrowed(found.hits, lists, weight=weight, k=k * len(wheres))
+    whole = Found(
+        hits=_distinct(hits)[:k],
+        shards_ok=min(one.shards_ok for one in (found, *within)),
+        shards_total=found.shards_total,
+        sequence=min(one.sequence for one in (found, *within)),
+    )
+    return FoundPart(part=part, found=whole, narrowed=tuple(categories))
+
+
+def _names_category(where: Filter | None) -> bool:
+    """Whether the request has chosen categories itself."""
+    return where is not None and any(condition.field == "category" for condition in where.must)
+
+
+def _of_category(name: str, served: Served) -> Filter:
+    return check(Filter(must=(Condition(field="category", any_of=(name,)),)), served.schema)
+
+
+def _distinct(hits: list[Hit]) -> list[Hit]:
+    """Without copies of a picture that searches apart could not know of each other."""
+    seen: set[int] = set()
+    kept = []
+    for hit in hits:
+        if hit.content_key is None or hit.content_key not in seen:
+            kept.append(hit)
+        if hit.content_key is not None:
+            seen.add(hit.content_key)
+    return kept
 
 
 async def recommend(

@@ -25,7 +25,7 @@ from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
 from visnet.serve.coalesce import Coalescer
 from visnet.serve.fan_out import FanOut
-from visnet.serve.messages import Embedded, Found, Known, Lookup, Query, Shelf
+from visnet.serve.messages import Embedded, Found, Known, Looked, Lookup, Photo, Query, Shelf
 from visnet.serve.parts import EMBEDDER, SHARD
 from visnet.serve.service_state import Serving
 from visnet.serve.shard_client import ShardClient
@@ -127,6 +127,11 @@ class Served:
         """A photo's vector, or why it has none."""
         embedded: Embedded = await self.embedder.embed.remote(photo)
         return embedded
+
+    async def look(self, photo: Photo) -> Looked:
+        """The vectors of a photo's parts, or why it has none."""
+        looked: Looked = await self.embedder.look.remote(photo)
+        return looked
 
     def close(self) -> None:
         """Stop looking after its shards."""

@@ -35,6 +35,7 @@ async def releases(store: Store, controller: Any) -> bodies.ReleasesAnswer:
             bodies.ReleaseEntry(
                 release=manifest.release,
                 encoder=manifest.encoder,
+                detector=manifest.detector,
                 catalog=f"{manifest.catalog}-{manifest.catalog_version}",
                 created_at=manifest.created_at,
                 passed=all(gate.passed for gate in manifest.gates),

@@ -27,8 +27,8 @@ REQUEST_SECONDS = Histogram(
 STAGE_SECONDS = Histogram(
     "visnet_stage_seconds",
     "What requests and batches spend their time on. Of a request: read, embed, search, look_up. Of a batch of searches:"
-    " fan_out, merge, and in the shard shard_queue, shard_search. In the embedder: queue of a photo, and decode and"
-    " network of a batch. Of a transaction: journal.",
+    " fan_out, merge, and in the shard shard_queue, shard_search. In the embedder: queue of a photo, and decode,"
+    " detect, crop and network (the encoder's) of a batch. Of a transaction: journal.",
     "stage",
     bounds=SECONDS,
 )
@@ -40,6 +40,12 @@ BATCH_SIZE = Histogram(
 )
 SHED = Counter("visnet_shed_total", "Requests refused that might be answered another time.", "reason")
 PHOTO_CACHE = Counter("visnet_photo_cache_total", "Photos, by whether their vector was known already.", "hit")
+PHOTOS_LOCATED = Counter(
+    "visnet_photos_located_total",
+    "Photos searched for, by what of them: box, detection, whole; nothing or unsure where no item was found.",
+    "how",
+)
+ITEMS_FOUND = Counter("visnet_items_found_total", "Items found in photos and searched for.")
 PARTIAL_ANSWERS = Counter("visnet_partial_answers_total", "Answers without a shard that is down.")
 RELEASE_INFO = Gauge("visnet_release_info", "1: an ingress answers by this release.", "release", "encoder")
 SHARD_UP = Gauge("visnet_shard_up", "Whether an ingress reaches a shard.", "shard")
@@ -60,9 +66,9 @@ SWITCHES = Counter("visnet_switches_total", "Switches of releases, by how they e
 CONTROLLER_PROBLEM = Gauge("visnet_controller_problem", "1: something keeps the controller from its work.")
 
 FAMILIES: tuple[Family, ...] = (
-    REQUESTS, REQUEST_SECONDS, STAGE_SECONDS, BATCH_SIZE, SHED, PHOTO_CACHE, PARTIAL_ANSWERS, RELEASE_INFO, SHARD_UP,
-    SHARD_IMAGES, SHARD_CHANGED, FRESHNESS, JOURNAL_DEPTH, JOURNAL_APPLIED, JOURNAL_LAG, JOURNAL_FAILURES, RECALL,
-    RECALL_PROBES, SWITCHES, CONTROLLER_PROBLEM,
+    REQUESTS, REQUEST_SECONDS, STAGE_SECONDS, BATCH_SIZE, SHED, PHOTO_CACHE, PHOTOS_LOCATED, ITEMS_FOUND,
+    PARTIAL_ANSWERS, RELEASE_INFO, SHARD_UP, SHARD_IMAGES, SHARD_CHANGED, FRESHNESS, JOURNAL_DEPTH, JOURNAL_APPLIED,
+    JOURNAL_LAG, JOURNAL_FAILURES, RECALL, RECALL_PROBES, SWITCHES, CONTROLLER_PROBLEM,
 )  # fmt: skip
 
 

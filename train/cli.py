@@ -13,7 +13,7 @@ from visnet.platform.networks import make_recipe
 from visnet.platform.settings_file import revised
 
 
-def _assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+def assignments(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for value in values:
         name, equals, content = value.partition("=")
@@ -38,7 +38,7 @@ def _assignments(_context: click.Context, _parameter: click.Parameter, values: t
 @click.option("--triplets", metavar="ID", help="Learn from a table of `visnet triplets` instead.")
 @click.option("--from", "base", metavar="ENCODER", help="Start from this encoder's weights: a second stage.")
 @click.option("--recipe", help="The network: visnet-tiny, visnet, visnet-vgg16 or mildnet.")
-@click.option("--recipe-option", "recipe_options", multiple=True, callback=_assignments, metavar="NAME=VALUE")
+@click.option("--recipe-option", "recipe_options", multiple=True, callback=assignments, metavar="NAME=VALUE")
 @click.option("--steps", type=int, help="Steps at most.")
 @click.option("--batch-size", type=int, help="Anchors in a step, over all workers.")
 @click.option("--workers", type=int, help="Data-parallel workers, at most.")
@@ -47,7 +47,7 @@ def _assignments(_context: click.Context, _parameter: click.Parameter, values: t
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--checkpoint-every-steps", type=int, help="At most so many steps are lost with a worker.")
 @click.option("--seed", type=int, help="Of weights, order, views and what is held out.")
-@click.option("--set", "further", multiple=True, callback=_assignments, metavar="NAME=VALUE", help="Any train setting.")
+@click.option("--set", "further", multiple=True, callback=assignments, metavar="NAME=VALUE", help="Any train setting.")
 @cluster_options
 @shared_options
 def train(

@@ -8,6 +8,7 @@ by the recipe's own `preprocessing`) to `embedding_BD` (float32, unit length unl
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from torch import nn
@@ -59,7 +60,12 @@ def make_recipe(name: str, **overrides: Any) -> Recipe:
     Raises:
         ValueError: no such recipe, or it has no such field.
     """
-    known = recipes()
+    recipe: Recipe = made_from(recipes(), name, overrides)
+    return recipe
+
+
+def made_from(known: Mapping[str, type[Any]], name: str, overrides: Mapping[str, Any]) -> Any:
+    """The recipe called `name` of those that are known, with some of its fields changed; raises as `make_recipe`."""
     if name not in known:
         raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(known)}")
     fields = {field.name for field in dataclasses.fields(known[name])}
@@ -67,8 +73,7 @@ def make_recipe(name: str, **overrides: Any) -> Recipe:
         raise ValueError(
             f"recipe {name!r} has no setting {', '.join(sorted(unknown))}: it has {', '.join(sorted(fields))}"
         )
-    recipe: Recipe = known[name](**overrides)
-    return recipe
+    return known[name](**overrides)
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def wrong_values() -> list[tuple[str, Any]]:
     keys = {key: type(value) for key, value in DEFAULTS.items()}
     pairs = [(key, wrong) for key, kind in keys.items() for wrong in WRONG if wrong not in RIGHT_FOR.get(kind, ())]
     right = [("train.recipe_options", {}), ("train.min_workers", None), ("train.margin", None)]
+    right += [("detector.recipe_options", {}), ("detector.min_workers", None), ("detector.channels_last", True)]
     right += [("embed.trust_uris", True)]
     right += [("train.channels_last", True), ("train.compile", True), ("recommend.same_category", True)]
     right += [("recommend.in_stock", value) for value in (None, "many", "2")]
