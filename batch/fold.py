@@ -23,7 +23,7 @@ from visnet.platform.index import IndexManifest
 from visnet.platform.journal import Journal, JournalGapError
 from visnet.platform.manifest import read_manifest
 from visnet.platform.recommendations import RecommendationsManifest, recommendations_directory
-from visnet.platform.release import ReleaseManifest, create_release, current_release, promote
+from visnet.platform.release import Localisation, ReleaseManifest, create_release, current_release, promote
 from visnet.platform.settings import RecommendSettings, Settings
 from visnet.platform.store import Store
 
@@ -89,10 +89,18 @@ def fold(store: Store, name: str, journal: Journal, steps: Steps, *, promoting: 
             index=index.index,
             recommendations=recommendations.recommendations,
             evaluation=newest_evaluation(store, index.index),
+            localisation=_localisation(before),
         )
         forget(store, name)
         promoted = promoting and _promote(store, release, before)
     return Folded(fold=begun, catalog=catalog, embeddings=embeddings, release=release, promoted=promoted)
+
+
+def _localisation(before: ReleaseManifest) -> Localisation | None:
+    """The same detector as before."""
+    if before.detector is None:
+        return None
+    return Localisation(detector=before.detector, measured=before.localisation, by_default=before.detect_by_default)
 
 
 def _vectors(store: Store, begun: Fold, journal: Journal, encoder: str) -> list[str]:

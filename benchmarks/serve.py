@@ -1,13 +1,14 @@
 """A running service under load: requests a second and latencies, always beside a bound of the same run.
 
     python benchmarks/serve.py                                         # tiny pictures, 5,000 products
-    python benchmarks/serve.py --recipe visnet --products 500 --only photo --clients 1 16
+    python benchmarks/serve.py --recipe visnet --products 500 --only photo items --clients 1 16
 
 What bounds it. Recommendations and searches by product or vector: HTTP itself, so the bound is a FastAPI deployment
 that answers {} behind the same HAProxy and the same Serve; a deployment without FastAPI stands beside it as `bare`.
 Photos: decoding and the network, so the bound is the pipeline without Ray: decode, encode in batches and search in one
-process with as many threads as the embedder has, which is all the network gets in the service too. While products are
-written: the rate of the same questions without.
+process with as many threads as the embedder has, which is all the network gets in the service too. `items` are the
+same photos, of each of which two items are found and searched for; the bound stays that of the whole photo, so the
+column says what finding them costs. While products are written: the rate of the same questions without.
 
 wrk asks in a closed loop: each client has one connection and asks again once it is answered. It shares the machine's
 cores with the service and with the bound: with few of them, every part takes its share of every figure. Photos are
@@ -47,6 +48,8 @@ from timing import machine, report
 
 from visnet.platform import cluster
 from visnet.platform.allocator import keep_freed_memory
+from visnet.platform.detector import Detector, save_detector
+from visnet.platform.detectors import make_detector_recipe
 from visnet.platform.encoder import Encoder, load_encoder, save_encoder
 from visnet.platform.index import load_shard, read_index
 from visnet.platform.keys import create_key
@@ -60,7 +63,9 @@ from visnet.platform.store import Store
 ASKED_PRODUCTS = 400
 K = 10
 BOUND = "no-op"
-KINDS = (BOUND, "bare", "recommend", "product", "vector", "filter", "photo")
+ITEMS = 2
+KINDS = (BOUND, "bare", "recommend", "product", "vector", "filter", "photo", "items")
+PHOTO_KINDS = ("photo", "items")
 NO_OPS = (BOUND, "bare")
 UPSERTS = (0, 100, 1000)
 IN_A_BODY = 20
@@ -103,13 +108,13 @@ def main() -> None:
     with own_service(options) as service:
         asked = questions(service)
         kinds = [kind for kind in KINDS if kind in NO_OPS or not options.only or kind in options.only]
-        pipeline = pipeline_rate(service, options) if "photo" in kinds else 0.0
+        pipeline = pipeline_rate(service, options) if set(kinds) & set(PHOTO_KINDS) else 0.0
         lines = []
         for clients in options.clients:
             measured = [line(wrk, kind, asked[kind], clients, options.seconds) for kind in kinds]
             bound = measured[0]["requests_per_s"]
             lines += [
-                {**one, "to_bound": one["requests_per_s"] / (pipeline if one["question"] == "photo" else bound)}
+                {**one, "to_bound": one["requests_per_s"] / (pipeline if one["question"] in PHOTO_KINDS else bound)}
                 for one in measured
             ]
         writing = [] if options.only else while_writing(wrk, service, asked, options)
@@ -149,13 +154,19 @@ def questions(service: Service) -> dict[str, list[httpx.Request]]:
                 client.build_request("POST", search, json={"vector": vector, "k": K, "filter": where})
                 for vector in vectors
             ],
-            "photo": [client.build_request("POST", search, files={"image": photo}, data={"k": K}) for photo in photos],
+            "photo": [_photo(client, photo, detect=False) for photo in photos],
+            "items": [_photo(client, photo, detect=True) for photo in photos],
         }
         for kind, requests in asked.items():
             answer = client.send(requests[0]).raise_for_status().json()
             if kind not in NO_OPS and (answer["partial"] or len(answer["results"]) != K):
                 raise SystemExit(f"the service does not answer in full to a {kind}: {answer}")
     return asked
+
+
+def _photo(client: httpx.Client, photo: bytes, *, detect: bool) -> httpx.Request:
+    data = {"k": K, "detect": str(detect).lower(), "max_items": ITEMS}
+    return client.build_request("POST", "/v1/search", files={"image": photo}, data=data)
 
 
 def line(wrk: Wrk, kind: str, requests: Sequence[httpx.Request], clients: int, seconds: float) -> dict[str, Any]:
@@ -259,6 +270,8 @@ def own_service(options: argparse.Namespace) -> Iterator[Service]:
         store = Store(f"{folder}/store")
         encoder = Encoder(make_recipe(options.recipe))
         save_encoder(store, encoder)
+        detector = Detector(make_detector_recipe(options.detector), ["product"], min_confidence=0.0)
+        save_detector(store, detector, catalog="bench")
         pictures = pictures_for(encoder, options.products)
         table = Path(folder) / "products.parquet"
         pq.write_table(catalogue_rows(pictures), table)
@@ -331,6 +344,7 @@ def _free_port() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="visnet-tiny")
+    parser.add_argument("--detector", default="fcos-lite")
     parser.add_argument("--products", type=int, default=5_000)
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--embedder-threads", type=int, default=1)

@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from visnet.platform import demo_queries
+from visnet.platform import demo_queries, demo_scenes
 from visnet.platform.command import LOGICAL_CPUS_PER_CORE, Invocation, shared_options
 from visnet.platform.errors import VisnetError
 from visnet.platform.local_cluster import LocalCluster
@@ -35,6 +35,11 @@ CATALOG = "fashion-mnist"
 TRAINING = ("--recipe", "visnet-tiny", "--batch-size", "256", "--learning-rate", "0.008")
 """The tiny network, a small batch and large steps: what two cores can train in minutes."""
 STEPS = 1_200
+DETECTOR = (
+    *("--recipe-option", "image_size=128", "--steps", "300", "--set", "freeze_steps=60", "--set", "warmup_steps=20"),
+    *("--set", "channels_last=true", "--set", "precision=bfloat16", "--set", "validation_scenes=100"),
+)
+"""Small pictures hold small scenes; what two cores can train in minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,16 @@ def stages(steps: int) -> list[Stage]:
             unit="products/s",
         ),
         Stage(name="evaluate", arguments=("eval", *catalog, "--where", "split=test")),
+        Stage(
+            name="detector",
+            arguments=("detector", "train", *catalog, "--where", "split=train", "--fit", *DETECTOR),
+            rate="scenes_per_s",
+            unit="scenes/s",
+        ),
+        Stage(
+            name="localise",
+            arguments=("detector", "eval", *catalog, "--where", "split=test", "--queries", "400"),
+        ),
         Stage(name="embed", arguments=("embed", *catalog, "--fit"), rate="images_per_s", unit="images/s"),
         Stage(name="index", arguments=("index", "build", *catalog, "--fit"), rate="rows_per_s", unit="rows/s"),
         Stage(name="recommend", arguments=("recommend", "--fit"), rate="products_per_s", unit="products/s"),
@@ -95,10 +110,12 @@ def demo(invocation: Invocation, once: bool, steps: int) -> None:
         url = results["serve"]["url"]
         sheet = Path(invocation.store.local_path("demo-contact-sheet.png"))
         results["ask"] = demo_queries.ask(invocation.store, url, CATALOG, sheet=sheet)
+        scenes = Path(invocation.store.local_path("demo-scenes.png"))
+        results["scenes"] = demo_scenes.ask(invocation.store, url, CATALOG, sheet=scenes)
         report = {"seconds": round(time.monotonic() - started, 1), "stages": results}
         invocation.store.write("demo.json", json.dumps(report, indent=2).encode())
         invocation.report(report, _table(report, [*stages(steps), serve], invocation.store.path("demo.json"), sheet))
-        if problems := demo_queries.problems(results):
+        if problems := [*demo_queries.problems(results), *demo_scenes.problems(results["scenes"])]:
             raise VisnetError(f"the demo ran, but {'; '.join(problems)}")
         if not once:
             logger.info("\nThe service is up on %s until Ctrl-C. Try it:\n%s", url, _try_it(url))
@@ -145,6 +162,7 @@ def _table(report: dict[str, Any], run: list[Stage], kept: str, sheet: Path) -> 
     for name, figures in {"encoder": evaluated["figures"], **evaluated["baselines"]}.items():
         recalls = "  ".join(f"recall@{k} {value:.3f}" for k, value in figures["recall_at_k"].items())
         lines.append(f"  {name:10} {recalls}   category precision@20 {figures['category_precision_at_20']:.3f}")
+    lines += ["", *demo_scenes.lines(report["stages"]["scenes"])]
     lines += ["", f"total {report['seconds']:.0f} s; figures in {kept}", f"contact sheet: {sheet}"]
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from visnet.platform import demo_scenes
 from visnet.platform.catalog import open_catalog
 from visnet.platform.contact_sheet import Row, contact_sheet
 from visnet.platform.errors import VisnetError
@@ -94,6 +95,10 @@ def summary(stage: str, result: dict[str, Any]) -> str:
             return f"{result['encoder']}, {result['steps']} steps, {result['workers']} workers"
         case "evaluate":
             return f"recall@20 {result['figures']['recall_at_k']['20']:.3f} (pixels: {_pixels(result):.3f})"
+        case "detector":
+            return f"{result['detector']}, AP50 {result['held_out']['ap50']:.3f} on held-out products' scenes"
+        case "localise":
+            return demo_scenes.localised(result)
         case "embed":
             return f"{result['embedded']:,} embedded, {result['quarantined']} in quarantine"
         case "index":

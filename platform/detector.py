@@ -33,7 +33,7 @@ PRODUCT = "product"
 SAME_ITEM = 0.5
 """Boxes that overlap by more than this (intersection over union) show one item."""
 LEAST_SIDE = 8
-"""Photos that are narrower than this many pixels in the network's square have nothing that could be found."""
+"""Photos that are narrower than this many pixels, or are so in the network's square, have nothing to be found."""
 GREY = 114
 
 
@@ -136,7 +136,7 @@ class Detector:
         return network_digest(self.network, {"recipe": describe_recipe(self.recipe), "classes": self.classes})  # type: ignore[arg-type]
 
     def _items(self, size: tuple[int, int], boxes: Boxes) -> list[Item]:
-        if min(scaled_size(size, self.recipe.image_size)) < LEAST_SIDE or boxes.score_N is None:
+        if min(*size, *scaled_size(size, self.recipe.image_size)) < LEAST_SIDE or boxes.score_N is None:
             return []
         items = grouped(
             self.shares(size, boxes.box_N4),

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from visnet.platform.errors import DigestMismatchError, NotFoundError
-from visnet.platform.imaging import Box, cut
+from visnet.platform.imaging import Box
 from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.networks import Recipe, describe_recipe, make_recipe
 from visnet.platform.store import Store
@@ -74,7 +74,7 @@ class Encoder:
 
     def pixels_of(self, image: Image.Image, *, box: Box | None = None) -> np.ndarray:
         """As `pixels`, of an image that is decoded already (see `Preprocessing.decoded_for_parts`)."""
-        return self.preprocessing.square(image if box is None else cut(image, box))
+        return self.preprocessing.square(image) if box is None else self.preprocessing.part(image, box)
 
     def normalise(self, pixel_BCHW: Tensor) -> Tensor:
         """uint8 pixels -> the network's float input, on the encoder's device."""

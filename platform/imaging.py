@@ -63,7 +63,7 @@ class Preprocessing:
         """
         if box is None:
             return self.square(self.decoded(data))
-        return self.square(cut(self.decoded_for_parts(data), box))
+        return self.part(self.decoded_for_parts(data), box)
 
     def decoded(self, data: bytes) -> Image.Image:
         """Decode an image that is wanted as a whole; raises as `decode`."""
@@ -72,6 +72,14 @@ class Preprocessing:
     def decoded_for_parts(self, data: bytes) -> Image.Image:
         """Decode an image of which several parts may be wanted; raises as `decode`."""
         return decode(data, at_least=DETAIL * self.resize)
+
+    def part(self, image: Image.Image, box: Box) -> np.ndarray:
+        """As `square`, of the part of a decoded image in a box; raises ValueError as `cut`.
+
+        The part is framed as shop pictures are, whole: a box that is not square is widened to one, as far as the image
+        reaches, or the centre square would leave a third of a pair of trousers.
+        """
+        return self.square(cut(image, framed(box, image.size)))
 
     def square(self, image: Image.Image) -> np.ndarray:
         """Scale and crop a decoded image: uint8, (crop, crop, 3), RGB."""
@@ -120,15 +128,41 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
         raise ImageError(f"the image is broken: {error}") from None
 
 
+def framed(box: Box, size: tuple[int, int]) -> Box:
+    """The box, widened to a square of an image of that size, as far as the image reaches.
+
+    Raises:
+        ValueError: it is no box; see `cut`.
+    """
+    left, top, right, bottom = _checked(box)
+    side = max((right - left) * size[0], (bottom - top) * size[1])
+    left, right = _span(left, right, side / size[0])
+    top, bottom = _span(top, bottom, side / size[1])
+    return left, top, right, bottom
+
+
+def _span(low: float, high: float, length: float) -> tuple[float, float]:
+    """The interval lengthened about its centre, moved to be within 0..1, or all of it."""
+    if length >= 1:
+        return 0.0, 1.0
+    start = min(max(0.0, (low + high - length) / 2), 1 - length)
+    return min(start, low), max(high, min(1.0, start + length))
+
+
+def _checked(box: Box) -> Box:
+    left, top, right, bottom = box
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"expected a box with 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {tuple(box)}")
+    return box
+
+
 def cut(image: Image.Image, box: Box) -> Image.Image:
     """The part of an image inside a box, at least one pixel wide and high.
 
     Raises:
         ValueError: the box is empty, reversed or reaches beyond 0..1.
     """
-    left, top, right, bottom = box
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"expected a box with 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {tuple(box)}")
+    left, top, right, bottom = _checked(box)
     x, y = min(int(left * image.width), image.width - 1), min(int(top * image.height), image.height - 1)
     return image.crop((x, y, max(x + 1, round(right * image.width)), max(y + 1, round(bottom * image.height))))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from visnet.platform.detector import detector_manifest, newest_detector
 from visnet.platform.manifest import Manifest, finished, read_manifest
 from visnet.platform.metrics import Interval
+from visnet.platform.release import Localisation
 from visnet.platform.store import Store
 
 WHOLE, DETECTED, NARROWED, CHOSEN, TRUE_BOX = "whole photo", "detected", "detected, narrowed", "chosen", "true box"
@@ -100,6 +102,31 @@ def newest_localisation(store: Store, detector: str, encoder: str) -> Localisati
     found = [read_manifest(store, localisation_directory(name), LocalisationManifest) for name in names]
     with_it = [manifest for manifest in found if manifest.encoder == encoder]
     return max(with_it, key=lambda manifest: manifest.created_at, default=None)
+
+
+def for_release(
+    store: Store, *, catalog: str, encoder: str, detector: str | None, by_default: bool | None
+) -> Localisation | None:
+    """The detector of a release, with what is known of it.
+
+    Args:
+        detector: its id; None: the catalogue's newest, if there is any.
+        by_default: whether photos are searched for their items; None: what the newest measurement says, and yes where
+            nothing was measured.
+
+    Raises:
+        NotFoundError: no such detector.
+    """
+    found = newest_detector(store, catalog) if detector is None else detector_manifest(store, detector)
+    if found is None:
+        return None
+    measured = newest_localisation(store, found.detector, encoder)
+    helps = measured is None or measured.helps
+    return Localisation(
+        detector=found.detector,
+        measured={} if measured is None else summary(measured),
+        by_default=helps if by_default is None else by_default,
+    )
 
 
 def summary(manifest: LocalisationManifest) -> dict[str, Any]:

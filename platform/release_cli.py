@@ -9,7 +9,8 @@ import click
 from visnet.platform import release as releases
 from visnet.platform.command import Invocation, shared_options
 from visnet.platform.evaluation import newest_evaluation
-from visnet.platform.index import newest_index
+from visnet.platform.index import newest_index, read_index
+from visnet.platform.localisation import for_release
 from visnet.platform.recommendations import newest_recommendations
 
 FOLLOWS = "A running service starts its parts and moves over to it."
@@ -22,18 +23,38 @@ def release() -> None:
 
 @release.command()
 @click.option("--index", "index_name", metavar="ID", help="Default: the newest.")
+@click.option("--detector", metavar="ID|none", help="Default: the catalogue's newest, if there is any.")
+@click.option(
+    "--detect/--no-detect",
+    "by_default",
+    default=None,
+    help="Search photos for their items by default. Default: what visnet detector eval measured, else yes.",
+)
 @click.option("--promote", "promote_too", is_flag=True, help="Promote it too, if it passes its gates.")
 @shared_options
-def create(invocation: Invocation, index_name: str | None, promote_too: bool) -> None:
-    """Tie an index, its encoder and its recommendations together and run the gates."""
+def create(
+    invocation: Invocation, index_name: str | None, detector: str | None, by_default: bool | None, promote_too: bool
+) -> None:
+    """Tie an index, its encoder, its recommendations and a detector together and run the gates."""
     store = invocation.store
-    index = index_name or newest_index(store).index
-    recommendations = newest_recommendations(store, index).recommendations
-    encoder_evaluation = newest_evaluation(store, index)
-    made = releases.create_release(store, index=index, recommendations=recommendations, evaluation=encoder_evaluation)
+    index = read_index(store, index_name) if index_name else newest_index(store)
+    located = None
+    if detector != "none":
+        located = for_release(
+            store, catalog=index.catalog, encoder=index.encoder, detector=detector, by_default=by_default
+        )
+    made = releases.create_release(
+        store,
+        index=index.index,
+        recommendations=newest_recommendations(store, index.index).recommendations,
+        evaluation=newest_evaluation(store, index.index),
+        localisation=located,
+    )
     if promote_too:
         releases.promote(store, made.release)
     lines = [f"release {made.release}{', now current' if promote_too else ''}", *_gates(made)]
+    if made.detector is not None:
+        lines.append(f"photos are searched for {'their items' if made.detect_by_default else 'as a whole'} by default")
     invocation.report({**dataclasses.asdict(made), "promoted": promote_too}, "\n".join(lines))
 
 

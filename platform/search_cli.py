@@ -17,29 +17,64 @@ from visnet.platform.errors import NotFoundError, VisnetError
 @click.option("--product", metavar="ID", help="Search with this product instead of an image.")
 @click.option("-k", type=int, default=10, show_default=True, help="Products wanted.")
 @click.option("--category", multiple=True, help="Only this category; may be given several times.")
+@click.option("--box", metavar="L,T,R,B", help="Only this part of the image: left,top,right,bottom as shares, 0..1.")
+@click.option(
+    "--detect/--no-detect", default=None, help="The items in the image, or all of it; default: the release's."
+)
 @click.option("--url", help="The service; default: host and port of the cluster file.")
 @shared_options
 def search(
-    invocation: Invocation, image: Path | None, product: str | None, k: int, category: tuple[str, ...], url: str | None
+    invocation: Invocation,
+    image: Path | None,
+    product: str | None,
+    k: int,
+    category: tuple[str, ...],
+    box: str | None,
+    detect: bool | None,
+    url: str | None,
 ) -> None:
-    """Find products that look like an IMAGE or like a product, by asking a running service."""
+    """Find products that look like an IMAGE, like the items in it, or like a product, by asking a running service."""
     if (image is None) == (product is None):
         raise click.UsageError("expected either an IMAGE or --product")
+    if image is None and (box or detect):
+        raise click.UsageError("--box and --detect are about an IMAGE")
     serve = invocation.settings.serve
     base = (url or f"http://{serve.host}:{serve.port}").rstrip("/")
-    answer = _ask(base, image, product, k, category)
-    lines = [f"{hit['score']:.3f}  {hit['product_id']}  {hit['category']}" for hit in answer["results"]]
+    further = {"box": box} if box is not None else {}
+    if detect is not None:
+        further["detect"] = str(detect).lower()
+    answer = _ask(base, image, product, k, category, further)
+    lines = [line for item in answer["items"] for line in [_item(item), *_hits(item["results"])]]
+    lines = lines or _hits(answer["results"])
+    if answer["located"] and answer["located"]["detail"]:
+        lines.append(answer["located"]["detail"])
     if answer["partial"]:
         lines.append(f"partial: {answer['shards']['ok']} of {answer['shards']['total']} shards answered")
     invocation.report(answer, "\n".join(lines) or "nothing found")
 
 
-def _ask(base: str, image: Path | None, product: str | None, k: int, category: tuple[str, ...]) -> dict[str, Any]:
+def _item(item: dict[str, Any]) -> str:
+    box = ",".join(f"{edge:.2f}" for edge in item["box"])
+    return f"{item['category'] or 'item'} at {box}, confidence {item['confidence']:.2f}:"
+
+
+def _hits(results: list[dict[str, Any]]) -> list[str]:
+    return [f"{hit['score']:.3f}  {hit['product_id']}  {hit['category']}" for hit in results]
+
+
+def _ask(
+    base: str,
+    image: Path | None,
+    product: str | None,
+    k: int,
+    category: tuple[str, ...],
+    further: dict[str, str],
+) -> dict[str, Any]:
     narrowed: dict[str, Any] = {"category": list(category)} if category else {}
     try:
         if image is not None:
             files = {"image": (image.name, image.read_bytes())}
-            response = httpx.post(f"{base}/v1/search", data={"k": k, **narrowed}, files=files, timeout=30)
+            response = httpx.post(f"{base}/v1/search", data={"k": k, **narrowed, **further}, files=files, timeout=30)
         else:
             body = {"product_id": product, "k": k, "filter": narrowed}
             response = httpx.post(f"{base}/v1/search", json=body, timeout=30)

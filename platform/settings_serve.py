@@ -56,7 +56,7 @@ class DetectionSettings:
 
     __pydantic_config__: ClassVar = STRICT
 
-    margin: NotNegative = 0.05
+    margin: NotNegative = 0.0
     """Added at each side of a found item before it is embedded, relative to its width and height."""
     category_weight: NotNegative = 0.1
     """Similarity that a category the detector is sure of is worth: it brings products of that category forward, and

@@ -37,6 +37,7 @@ STILL_PENDING_S = 15.0
 
 ENTRYPOINTS = {
     "train": ["visnet.train"],
+    "detector": ["visnet.train.detection"],
     "embed": ["visnet.batch", "embed"],
     "index": ["visnet.batch", "index"],
     "recommend": ["visnet.batch", "recommend"],
@@ -67,7 +68,7 @@ def submit(
     no_wait: bool,
     **options: Any,
 ) -> None:
-    """Run train, embed, index, recommend, fold or serve as a job on a Ray cluster, and follow its log.
+    """Run train, detector, embed, index, recommend, fold or serve as a job on a Ray cluster, and follow its log.
 
     ARGS are the command's own, as in `visnet COMMAND ARGS`. The store must be one that the cluster reaches: a URL or an
     absolute path. Ctrl-C stops the following, not the job. The exit code is the job's.

@@ -4,7 +4,9 @@ embed every part of every photo in one pass."""
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,10 +15,23 @@ from visnet.platform.boxes import WHOLE, widened
 from visnet.platform.detector import Detector, Item
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import ImageError, TooLargeError
+from visnet.platform.imaging import MAX_IMAGE_PIXELS
 from visnet.serve import telemetry
 from visnet.serve.messages import Looked, Part, Photo
 
-# B photos of a batch, P parts of them, D embedding
+# D embedding
+
+PIXELS_AT_ONCE = MAX_IMAGE_PIXELS
+"""Photos are decoded until they have so many pixels, and further ones once these are cut to their parts: a batch of the
+largest would take gigabytes."""
+
+
+class _Seen(NamedTuple):
+    """A photo before its parts are embedded."""
+
+    looked: Looked
+    squares: list[np.ndarray]
+    """Its parts as the encoder will see them."""
 
 
 class Looking:
@@ -34,31 +49,48 @@ class Looking:
 
     def look(self, photos: Sequence[Photo]) -> list[Looked]:
         """Each photo's parts with their vectors, or why it has none; one bad photo does not fail the others."""
-        with telemetry.stage("decode"):
-            decoded = [self._decoded(photo) for photo in photos]
-        found = self._found(photos, decoded)
-        parts_B = [self._parts(*each) for each in zip(photos, decoded, found, strict=True)]
-        with telemetry.stage("crop"):
-            pixels = [
-                self._encoder.pixels_of(
-                    image, box=None if part.box == WHOLE else widened(part.box, self._margin_of(part))
-                )
-                for image, parts in zip(decoded, parts_B, strict=True)
-                if not isinstance(image, Looked)
-                for part in parts
-            ]
+        left = deque(photos)
+        seen: list[_Seen] = []
+        while left:
+            seen += self._look_at_some(left)
+        squares = [square for one in seen for square in one.squares]
         with telemetry.stage("network"):
-            embedded = self._encoder.encode_pixels(np.stack(pixels), batch_size=self._batch_size) if pixels else ()
+            embedded = self._encoder.encode_pixels(np.stack(squares), batch_size=self._batch_size) if squares else ()
             vectors = iter(embedded)
         return [
-            image
-            if isinstance(image, Looked)
-            else Looked(
-                parts=tuple(dataclasses.replace(part, vector_D=next(vectors)) for part in parts),
-                unsure=self._unsure(items),
+            dataclasses.replace(
+                one.looked, parts=tuple(dataclasses.replace(part, vector_D=next(vectors)) for part in one.looked.parts)
             )
-            for image, parts, items in zip(decoded, parts_B, found, strict=True)
+            for one in seen
         ]
+
+    def _look_at_some(self, left: deque[Photo]) -> list[_Seen]:
+        """The next photos: as many as memory should hold decoded. They leave `left`."""
+        with telemetry.stage("decode"):
+            photos, decoded = self._next_decoded(left)
+        found = self._found(photos, decoded)
+        with telemetry.stage("crop"):
+            return [self._seen(*each) for each in zip(photos, decoded, found, strict=True)]
+
+    def _next_decoded(self, left: deque[Photo]) -> tuple[list[Photo], list[Image.Image | Looked]]:
+        photos: list[Photo] = []
+        decoded: list[Image.Image | Looked] = []
+        pixels = 0
+        while left and pixels < PIXELS_AT_ONCE:
+            photos.append(left.popleft())
+            decoded.append(image := self._decoded(photos[-1]))
+            pixels += 0 if isinstance(image, Looked) else image.width * image.height
+        return photos, decoded
+
+    def _seen(self, photo: Photo, image: Image.Image | Looked, items: list[Item]) -> _Seen:
+        if isinstance(image, Looked):
+            return _Seen(image, [])
+        parts = self._parts(photo, items)
+        squares = [
+            self._encoder.pixels_of(image, box=None if part.box == WHOLE else widened(part.box, self._margin_of(part)))
+            for part in parts
+        ]
+        return _Seen(Looked(parts=tuple(parts), unsure=self._unsure(items)), squares)
 
     def _decoded(self, photo: Photo) -> Image.Image | Looked:
         """A photo's pixels, or the answer to it if it can't be used."""
@@ -85,10 +117,8 @@ class Looking:
                 found[place] = one
         return found
 
-    def _parts(self, photo: Photo, image: Image.Image | Looked, items: list[Item]) -> list[Part]:
+    def _parts(self, photo: Photo, items: list[Item]) -> list[Part]:
         """What of a photo is to be embedded: the box, the items found, or the whole."""
-        if isinstance(image, Looked):
-            return []
         if photo.box is not None:
             return [Part(box=photo.box)]
         sure = self._detector.sure(items)[: photo.most] if self._detector is not None else []

@@ -76,7 +76,7 @@ async def search_part(served: Served, part: Part, k: int, where: Filter | None, 
     """
     assert part.vector_D is not None
     categories = likely(part.categories) if weight and not _names_category(where) else []
-    wheres = [where, *(_both(_of_category(name, served), where) for name, _ in categories)]
+    wheres = [where, *(_both(where, _of_category(name, served)) for name, _ in categories)]
     found, *within = await asyncio.gather(*[search(served, part.vector_D, k, one) for one in wheres])
     if not within:
         return FoundPart(part=part, found=found)

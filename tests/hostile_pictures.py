@@ -68,6 +68,16 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@functools.cache
+def extremes() -> dict[str, bytes]:
+    """Pictures as good as any, of shapes that no shop has."""
+    sizes = [(1, 1), (1, 2), (3, 1), (1, 5_000), (5_000, 1), (2, 30_000), (30_000, 7), (1, 400_000), (6_000, 6_000)]
+    made = {f"{width} x {height}": png(width, height, _rows(width, height)) for width, height in sizes}
+    for width, height in ((1, 60_000), (60_000, 1), (6_000, 4_000)):
+        made[f"jpeg of {width} x {height}"] = encoded(Image.new("RGB", (width, height), "teal"), "JPEG")
+    return made
+
+
 def mutated(count: int, seed: int = 0) -> Iterator[bytes]:
     """So many pictures, each broken in one of many ways."""
     dice = random.Random(seed)
@@ -102,6 +112,11 @@ def png(width: int, height: int, raw: bytes) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _rows(width: int, height: int) -> bytes:
+    """Stripes of one bit a pixel."""
+    return (b"\0" + b"\x5a" * -(-width // 8)) * height
 
 
 def _photo(seed: int) -> Image.Image:

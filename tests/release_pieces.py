@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
 
+from visnet.platform.detector import Detector, DetectorManifest, save_detector
+from visnet.platform.detectors import make_detector_recipe
+from visnet.platform.detectors.fcos_lite import FCOSLite
+from visnet.platform.detectors.network import DetectionNetwork
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
 from visnet.platform.encoder import EncoderManifest
 from visnet.platform.index import IndexManifest
@@ -63,6 +71,29 @@ def write_arrow(store: Store, name: str, rows: int) -> None:
     table = pa.table({"image_id": ["i"] * rows})
     with store.writer(name) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
+
+
+def light_detectors(patch: pytest.MonkeyPatch) -> None:
+    """From now on, detectors' networks are a single layer: for tests in which nothing is to be found."""
+
+    def build(_: FCOSLite, classes: int) -> DetectionNetwork:
+        return DetectionNetwork(nn.Linear(2, classes), first_label=0, pretrained="")
+
+    patch.setattr(FCOSLite, "build", build)
+
+
+def detector(
+    store: Store,
+    *,
+    catalog: str = "shop",
+    classes: Sequence[str] = ("bags", "coats", "shoes"),
+    seed: int = 0,
+    min_confidence: float = 0.3,
+) -> DetectorManifest:
+    """An untrained detector of its own for every seed: small, but of the kind that serves."""
+    torch.manual_seed(seed)
+    recipe = make_detector_recipe("fcos-lite", image_size=64, channels=32, convolutions=1)
+    return save_detector(store, Detector(recipe, classes, min_confidence=min_confidence), catalog=catalog)
 
 
 def release(store: Store, recall: float | None = None, *, queries: str = "q", **recalls: float) -> str:

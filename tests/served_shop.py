@@ -23,6 +23,7 @@ import yaml
 from PIL import Image
 
 from tests import embedding
+from tests.release_pieces import detector
 from visnet.batch.recommend import run_pass
 from visnet.batch.recommend_runner import InProcess as RecommendInProcess
 from visnet.platform import index_build
@@ -33,7 +34,7 @@ from visnet.platform.keys import create_key
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.networks import make_recipe
 from visnet.platform.ports import is_free
-from visnet.platform.release import create_release, promote
+from visnet.platform.release import Localisation, create_release, promote
 from visnet.platform.settings import EmbedSettings, IndexSettings, RecommendSettings
 from visnet.platform.store import Store
 
@@ -83,8 +84,10 @@ def make_release(
     shards: int,
     rules: RecommendSettings | None = None,
     current: bool = False,
+    with_detector: bool = False,
 ) -> str:
-    """A release of a catalogue by an untrained encoder of its own for every seed."""
+    """A release of a catalogue by an untrained encoder of its own for every seed; its detector, if it is to have one,
+    finds something in every picture, wherever that may be."""
     torch.manual_seed(seed)
     encoder = save_encoder(store, Encoder(make_recipe("visnet-tiny"))).encoder
     embeddings = embedding.run(store, catalog, encoder, EmbedSettings(gpus_per_actor=0))
@@ -93,8 +96,16 @@ def make_release(
     rules = rules or RecommendSettings(k=10, gpus_per_shard=0.0)
     runner = RecommendInProcess(store, index, rules)
     recommendations, _ = run_pass(store, index, rules, runner, started=time.monotonic())
+    localisation = None
+    if with_detector:
+        found_by = detector(store, classes=CATEGORIES, seed=seed, min_confidence=0.05).detector
+        localisation = Localisation(detector=found_by, measured={}, by_default=False)
     release = create_release(
-        store, index=index.index, recommendations=recommendations.recommendations, evaluation={}
+        store,
+        index=index.index,
+        recommendations=recommendations.recommendations,
+        evaluation={},
+        localisation=localisation,
     ).release
     if current:
         promote(store, release, force=True)

@@ -72,6 +72,10 @@ def _content(annotations: Path) -> dict[str, Any]:
             for entry in content[name]:
                 for field in fields:
                     entry[field]
+        for entry in content["images"]:
+            float(entry["width"]), float(entry["height"])
+        for entry in content["annotations"]:
+            _, _, _, _ = map(float, entry["bbox"])
     except OSError as error:
         raise CatalogError(f"can't read {annotations}: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -90,8 +94,8 @@ def _boxes(
             skipped.append(Skipped(f"annotation {entry.get('id')}", CROWD))
             continue
         left, top, wide, high = (float(number) for number in entry["bbox"])
-        box = [max(0.0, left / width), max(0.0, top / height)]
-        box += [min(1.0, (left + wide) / width), min(1.0, (top + high) / height)]
+        box = [max(left / width, 0.0), max(top / height, 0.0)]  # in this order what is not a number stays so
+        box += [min((left + wide) / width, 1.0), min((top + high) / height, 1.0)]
         if box[0] < box[2] and box[1] < box[3]:
             yield box, entry["category_id"]
         else:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.hostile_json import JSON_BODIES
-from tests.hostile_pictures import bombs, mutated, pictures
+from tests.hostile_pictures import bombs, extremes, mutated, pictures
 from tests.served_shop import Service, make_release, served, shop_catalog, small
 from visnet.platform.imaging import MAX_IMAGE_BYTES
 from visnet.platform.store import Store
@@ -29,6 +29,8 @@ pytestmark = [
 
 UPLOADS = 3_000
 AT_ONCE = 6
+WAYS = 5
+"""To send a picture."""
 GROWTH = 1.25
 """Of the memory of ingress and embedder, from the end of the first third to the end of all uploads."""
 SCHEMATHESIS = """
@@ -50,7 +52,7 @@ checks.allow_header_conformance.enabled = false
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = Store(str(tmp_path_factory.mktemp("hostile") / "store"))
-    make_release(store, shop_catalog(store, 60), seed=0, shards=2, current=True)
+    make_release(store, shop_catalog(store, 60), seed=0, shards=2, current=True, with_detector=True)
     with served(store, small()) as service:
         yield service
 
@@ -93,10 +95,14 @@ class Uploads:
             self.wrong.append(f"upload {number}: no reason")
 
     def _ask(self, number: int, data: bytes) -> httpx.Response:
-        match number % 3:
+        match number % WAYS:
             case 0:
                 return self._client.post("/v1/search", files={"image": data})
             case 1:
+                return self._client.post("/v1/search", files={"image": data}, data={"detect": True})
+            case 2:
+                return self._client.post("/v1/search", files={"image": data}, data={"box": "0.3,0.3,0.6,0.5"})
+            case 3:
                 return self._client.post("/v1/embed", content=data, headers={"Content-Type": "image/jpeg"})
             case _:
                 product = {"product_id": f"hostile-{number % 50}", "category": "bags"}
@@ -117,12 +123,59 @@ def test_good_pictures_are_taken(client: httpx.Client) -> None:
         assert answer.status_code == 200, f"{name}: {answer.text}"
 
 
+DOTS = [(0.0, 0.0, 1e-9, 1e-9), (0.999999999, 0.999999999, 1.0, 1.0), (0.5, 0.0, 0.500001, 1.0), (0.0, 0.5, 1.0, 0.51)]
+
+
+@pytest.mark.parametrize("name", list(extremes()))
+def test_pictures_of_any_shape_are_searched_for_by_their_parts(client: httpx.Client, name: str) -> None:
+    files = {"image": extremes()[name]}
+    asked = [{}, {"detect": True}, {"detect": True, "max_items": 1}, *({"box": str(list(box))} for box in DOTS)]
+    for data in asked:
+        answer = client.post("/v1/search", files=files, data={"k": 3, **data})
+        assert answer.status_code == 200, f"{data}: {answer.status_code} {answer.text}"
+        body = answer.json()
+        assert body["located"]["by"] in (("box",) if "box" in data else ("detection", "whole"))
+        assert len(body["items"]) <= int(data.get("max_items", 10))
+        assert [len(one["results"]) for one in (body, *body["items"])] == [3] * (1 + len(body["items"]))
+        for left, top, right, bottom in [item["box"] for item in body["items"]]:
+            assert 0 <= left <= right <= 1
+            assert 0 <= top <= bottom <= 1
+
+
+@pytest.mark.parametrize("name", [*bombs(), "beyond the largest"])
+def test_what_is_no_picture_has_no_items(client: httpx.Client, name: str) -> None:
+    data = bombs().get(name) or b"\xff" * (MAX_IMAGE_BYTES + 1)
+    for fields in ({"detect": True}, {"box": "0,0,1,1"}):
+        answer = client.post("/v1/search", files={"image": data}, data=fields)
+        assert answer.status_code in (200, 413, 422), f"{fields}: {answer.status_code} {answer.text}"
+
+
+BOXES = [
+    "[0.5, 0.1, 0.2, 0.9]", "[0.1, 0.1, 0.1, 0.9]", "[-1e-9, 0, 1, 1]", "[0, 0, 1, 1.0000001]", "[0, 0, 1e308, 1]",
+    "[0, 0, 1]", "[0, 0, 1, 1, 1]", "[]", "[[0, 0, 1, 1]]", '["0", "0", "1", "1"]', "[true, true, false, false]",
+    "[NaN, 0, 1, 1]", "[0, 0, Infinity, 1]", "[0, 0, 1e999, 1]", "[0, 0, 1, null]", '"all"', "{}", "0", "true",
+    f"[{'0,' * 100_000}1]", "[" * 10_000, f"[0, 0, 1, {'9' * 5_000}]", "[0, 0, 0x1, 1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("box", BOXES, ids=lambda box: box[:30])
+def test_boxes_that_are_none_are_refused(client: httpx.Client, box: str) -> None:
+    image = base64.b64encode(pictures()["png"]).decode()
+    content = f'{{"image": "{image}", "box": {box}}}'
+    for answer in (
+        client.post("/v1/search", content=content, headers={"Content-Type": "application/json"}),
+        client.post("/v1/search", files={"image": pictures()["png"]}, data={"box": box}),
+    ):
+        assert answer.status_code in (400, 422), f"{answer.status_code} {answer.text}"
+        assert len(answer.json()["detail"]) < 5_000
+
+
 @pytest.mark.parametrize("name", list(bombs()))
 def test_bombs_are_refused_or_harmless(shop: Service, client: httpx.Client, name: str) -> None:
     data = bombs()[name]
     uploads = Uploads(client)
     before = memory(shop)
-    for number in range(3):
+    for number in range(WAYS):
         uploads.send(number, data)
     assert uploads.wrong == []
     assert memory(shop) - before < 200 * 2**20

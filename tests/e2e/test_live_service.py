@@ -72,7 +72,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     store = Store(str(tmp_path_factory.mktemp("store")))
     catalog = shop_catalog(store, PRODUCTS)
-    first = make_release(store, catalog, seed=1, shards=2, current=True)
+    first = make_release(store, catalog, seed=1, shards=2, current=True, with_detector=True)
     rules = RecommendSettings(k=10, in_stock="stock", gpus_per_shard=0.0)
     second = make_release(store, catalog, seed=2, shards=3, rules=rules)
     with served(store, small(replicas=2)) as service:
@@ -202,6 +202,28 @@ def test_a_product_keeps_its_pictures_if_none_are_sent(shop: Shop) -> None:
             shop.sequence = answer.json()["sequence"]
             shop.oracle[was["product_id"]] = {**was, "attributes": {"price": 7.5, "stock": None, "brand": None}}
         check(shop, client, queries=2)
+
+
+def test_items_are_found_and_a_box_is_searched_for(shop: Shop) -> None:
+    """The first release has a detector, untrained: it finds something wherever that may be."""
+    photo = picture(15)
+    with shop.service.client() as client:
+        plain = client.post("/v1/search", files={"image": photo}, data={"k": 5}).json()
+        assert (plain["located"], plain["items"]) == ({"by": "whole", "detail": ""}, [])
+        found = client.post("/v1/search", files={"image": photo}, data={"k": 5, "detect": True, "max_items": 3}).json()
+        assert found["located"]["by"] == "detection"
+        assert [len(item["results"]) for item in found["items"]] == [5] * 3
+        assert found["results"] == found["items"][0]["results"]
+        assert found["items"][0]["category"] in CATEGORIES
+        box = [0.1, 0.2, 0.6, 0.9]
+        body = {"image": base64.b64encode(photo).decode(), "box": box, "k": 5}
+        given = client.post("/v1/search", json=body).json()
+        form = client.post("/v1/search", files={"image": photo}, data={"box": "0.1,0.2,0.6,0.9", "k": 5}).json()
+        assert given["located"] == {"by": "box", "detail": ""}
+        assert given["results"] == form["results"] != plain["results"]
+        whole = client.post("/v1/search", json={**body, "box": [0, 0, 1, 1]}).json()
+        assert [one["product_id"] for one in whole["results"]] == [one["product_id"] for one in plain["results"]]
+        assert client.get("/readyz").json()["detector"].startswith("fcos-lite-")
 
 
 def test_deleted_products_are_never_recommended(shop: Shop) -> None:

@@ -17,8 +17,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from visnet.platform import ports
+from visnet.platform.boxes import overlaps
+from visnet.platform.cutouts import cut_out
+from visnet.platform.imaging import encode_png
 from visnet.platform.local_cluster import LocalCluster
+from visnet.platform.scenes import Scene, SceneSettings, compose
 from visnet.platform.store import Store
+from visnet.serve.api import SearchAnswer
 
 pytestmark = [
     pytest.mark.e2e,
@@ -29,6 +34,10 @@ ROOT = Path(__file__).parents[2]
 CATEGORIES = ("bags", "coats", "shoes")
 PER_CATEGORY = 60
 BROKEN = "coats/broken.png"
+DETECTOR = (
+    *("--recipe-option", "image_size=96", "--steps", "70", "--batch-size", "16", "--learning-rate", "0.004"),
+    *("--set", "freeze_steps=0", "--set", "warmup_steps=5", "--set", "validation_scenes=40", "--set", "most_items=3"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
                 *("submit", "train", "--catalog", "shop", "--steps", "30", "--batch-size", "32"),
                 *("--workers", "2", "--fit"),
             ],
+            "detector": ["detector", "train", "--catalog", "shop", "--fit", *DETECTOR],
+            "localise": ["detector", "eval", "--catalog", "shop", "--queries", "40"],
             "embed": ["embed", "--catalog", "shop", "--fit"],
             "index": ["index", "build", "--catalog", "shop", "--shards", "2"],
             "recommend": ["recommend", "--k", "5", "--fit"],
-            "release": ["release", "create", "--promote"],
+            "release": ["release", "create", "--promote", "--no-detect"],
             "serve": ["submit", "serve", "--fit", "--port", str(port)],
         }
         results = {name: visnet(environment, store, *arguments) for name, arguments in commands.items()}
@@ -222,6 +233,73 @@ def test_the_search_command_asks_the_service(shop: Shop) -> None:
     assert answer["results"][0]["product_id"] == "coats/010.png"
     failed = shop.command("search", "--product", "nothing", "--url", url, status=1)
     assert "no product 'nothing'" in failed["error"]
+
+
+@pytest.fixture(scope="module")
+def photos(shop: Shop) -> list[tuple[bytes, Scene, list[str]]]:
+    """Photos of two products each, where these are, and which."""
+    products = [f"{category}/{number:03d}.png" for category in CATEGORIES for number in range(0, PER_CATEGORY, 6)]
+    cutouts = [cut_out(Image.open(shop.folder / product), longest=96) for product in products]
+    settings = SceneSettings(same=0, empty=0, size=(0.35, 0.55), occluders=0, blur=0, overlap=0.1, any_rotation=0)
+    made = []
+    for number in range(12):
+        random = np.random.default_rng(number)
+        usable = [pixels for pixels in cutouts if pixels is not None]
+        scene = compose(usable, [], side=192, random=random, settings=settings, items=2)
+        made.append((encode_png(scene.pixel_HWC), scene, [products[place] for place in scene.cutout_N]))
+    return [one for one in made if len(one[2]) == 2]
+
+
+def test_the_items_in_a_photo_are_found_each_with_results(
+    shop: Shop, photos: list[tuple[bytes, Scene, list[str]]]
+) -> None:
+    found = 0
+    for photo, scene, _ in photos:
+        response = shop.client.post("/v1/search", files={"image": photo}, data={"k": 3, "detect": "true"})
+        answer = SearchAnswer.model_validate_json(response.content)
+        assert answer.located is not None
+        if answer.located.by == "whole":
+            assert answer.located.detail
+            assert answer.items == []
+            continue
+        assert answer.results == answer.items[0].results
+        assert all(len(item.results) == 3 and item.category in CATEGORIES for item in answer.items)
+        shares = overlaps(scene.box_N4, np.array([item.box for item in answer.items], np.float32))
+        found += int((shares.max(axis=1) >= 0.5).sum())
+    assert found >= len(photos)  # half of the products in them
+    assert shop.results["localise"]["asked"]
+    assert Path(shop.results["localise"]["report"]).read_text().count("<figure>") > 10
+
+
+def test_a_box_is_searched_for_alone(shop: Shop) -> None:
+    left, right = (Image.open(shop.folder / name) for name in ("bags/007.png", "shoes/031.png"))
+    photo = Image.new("RGB", (96, 48), "white")
+    photo.paste(left, (0, 0))
+    photo.paste(right, (48, 0))
+    data = encode_png(np.asarray(photo))
+    for box, product in (("0,0,0.5,1", "bags/007.png"), ("0.5,0,1,1", "shoes/031.png")):
+        response = shop.client.post("/v1/search", files={"image": data}, data={"k": 1, "box": box})
+        assert hits(response) == [product]
+        assert response.json()["located"] == {"by": "box", "detail": ""}
+
+
+@pytest.mark.parametrize(
+    "box", ["0.5,0,0.5,1", "0.9,0,0.1,1", "0,0,1,1.5", "-0.1,0,1,1", "0,0,1", "a,b,c,d", "nan,0,1,1"]
+)
+def test_a_box_that_is_none_is_refused(shop: Shop, box: str) -> None:
+    photo = (shop.folder / "bags/007.png").read_bytes()
+    response = shop.client.post("/v1/search", files={"image": photo}, data={"box": box})
+    assert response.status_code == 422
+    assert "box" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (2_000, 1), (1, 3_000), (5_000, 4_000)])
+def test_a_photo_with_nothing_in_it_is_searched_for_as_a_whole(shop: Shop, size: tuple[int, int]) -> None:
+    data = encode_png(np.full((size[1], size[0], 3), 90, np.uint8))
+    response = shop.client.post("/v1/search", files={"image": data}, data={"k": 2, "detect": "true"})
+    assert len(hits(response)) == 2
+    assert response.json()["located"]["by"] == "whole"
+    assert response.json()["located"]["detail"]
 
 
 def test_a_second_run_reuses_what_stands(shop: Shop) -> None:

@@ -41,7 +41,7 @@ def programs() -> Path:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = Store(str(tmp_path_factory.mktemp("store")))
-    make_release(store, shop_catalog(store, PRODUCTS), seed=1, shards=2, current=True)
+    make_release(store, shop_catalog(store, PRODUCTS), seed=1, shards=2, current=True, with_detector=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
         with served(store, small()) as running:
@@ -102,7 +102,7 @@ def prometheus(programs: Path, service: Service, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def traffic(service: Service) -> Iterator[Callable[[], None]]:
-    """Makes a little of everything: searches, photos, a known one, writes, and what is refused."""
+    """Makes a little of everything: searches, photos, items in them, a known one, writes, and what is refused."""
     with service.client() as client:
 
         def make() -> None:
@@ -111,6 +111,7 @@ def traffic(service: Service) -> Iterator[Callable[[], None]]:
             asked = [
                 client.post("/v1/search", files=photo),
                 client.post("/v1/search", files=photo, data={"category": "bags"}),
+                client.post("/v1/search", files=photo, data={"detect": True}),
                 client.post("/v1/search", json={"product_id": f"p{number % PRODUCTS:04d}", "k": 5}),
                 client.get(f"/v1/recommend/p{number % PRODUCTS:04d}"),
                 client.put("/v1/products", json=product(PRODUCTS + number)),

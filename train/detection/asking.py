@@ -108,7 +108,11 @@ def ask(answered: Answered, bench: Bench, *, about: str, ks: Sequence[int], weig
         weight: the service's `category_weight`.
     """
     product_Q = np.array(answered.products, dtype=object)
-    vectors = {way: np.stack(vector_D) for way, vector_D in answered.vectors.items()}
+    vectors = {
+        way: np.stack(vector_D)
+        for way, vector_D in answered.vectors.items()
+        if len(vector_D) == len(product_Q)  # else the true box of some is unknown
+    }
     rank_by_way = {way: bench.ask(query_QD, product_Q, max(ks)).rank_Q for way, query_QD in vectors.items()}
     weighed = {
         one: _narrowed_ranks(vectors[DETECTED], product_Q, answered.categories, bench, weight=one, k=max(ks))

@@ -9,6 +9,7 @@ Source: Lin et al., "Microsoft COCO" (arXiv:1405.0312); https://cocodataset.org/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from visnet.platform.boxes import overlaps
-from visnet.platform.detector import Item
+from visnet.platform.detector import PRODUCT, Item
 
 # N boxes
 
@@ -58,7 +59,9 @@ def average_precision(truth: Sequence[Truth], found: Sequence[Sequence[Item]]) -
     """
     names = sorted({name for one in truth for name in one.categories})
     ap50_95, by_category = _evaluated(truth, found, names)
-    _, whole = _evaluated([Truth(box_N4=one.box_N4, categories=("",) * len(one.box_N4)) for one in truth], found, [""])
+    unnamed = [[dataclasses.replace(item, categories=()) for item in items] for items in found]
+    alike = [Truth(box_N4=one.box_N4, categories=(PRODUCT,) * len(one.box_N4)) for one in truth]
+    _, whole = _evaluated(alike, unnamed, [PRODUCT])
     return Precision(
         pictures=len(truth),
         items=sum(len(one.categories) for one in truth),
@@ -81,6 +84,7 @@ def best_threshold(truth: Sequence[Truth], found: Sequence[Sequence[Item]], *, o
     order = np.argsort(-confidence, kind="stable")
     hits = np.cumsum(right[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + total)
+    f1[:-1][np.diff(confidence[order]) == 0] = 0  # a threshold lets in all that are equally sure
     return float(confidence[order][int(f1.argmax())])
 
 
@@ -168,9 +172,9 @@ def _annotation(picture: int, box_4: np.ndarray, category: int) -> dict[str, Any
 
 
 def _category(item: Item, names: Sequence[str]) -> str:
-    if len(names) == 1:  # nothing is told apart, or nothing can be
-        return names[0]
-    return item.categories[0][0] if item.categories else ""
+    if item.categories:
+        return item.categories[0][0]
+    return names[0] if len(names) == 1 else ""
 
 
 def _share(precision: np.ndarray) -> float | None:

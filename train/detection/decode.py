@@ -54,8 +54,8 @@ class ComposeScenes:
 
 
 def validation_scene(bank: Bank, number: int, *, side: int, seed: int, most_items: int) -> Scene:
-    """One of the scenes that are validated on; training composes none of that number."""
-    random = np.random.default_rng((seed, 0, number))
+    """One of the scenes that are validated on; training composes none of them."""
+    random = np.random.default_rng((seed, number, 2))  # a training's (seed, number) is as (seed, number, 0)
     settings = SceneSettings(most_items=most_items)
     return compose(bank.images(), bank.backgrounds(), side=side, random=random, settings=settings)
 

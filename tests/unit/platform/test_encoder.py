@@ -13,7 +13,7 @@ import torch
 from visnet.platform import encoder as encoder_module
 from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder, newest_encoder, save_encoder
 from visnet.platform.errors import DigestMismatchError, ImageError, NotFoundError
-from visnet.platform.imaging import Preprocessing
+from visnet.platform.imaging import Box, Preprocessing
 from visnet.platform.networks import make_recipe
 from visnet.platform.store import Store
 
@@ -51,6 +51,16 @@ def test_neither_batch_nor_neighbours_change_an_embedding(encoder: Encoder, pict
     np.testing.assert_allclose(encoder.encode(images, batch_size=2), together, atol=1e-6)
     np.testing.assert_allclose(encoder.encode(images[3:4]), together[3:4], atol=1e-6)
     np.testing.assert_array_equal(encoder.encode_pixels(np.stack([encoder.pixels(i) for i in images])), together)
+
+
+@pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9), (0.0, 0.0, 1.0, 1.0)])
+def test_a_decoded_image_gives_the_pixels_that_its_bytes_give(
+    encoder: Encoder, picture: Picture, box: Box | None
+) -> None:
+    data = picture(width=900, height=700, format="JPEG")
+    preprocessing = encoder.preprocessing
+    decoded = preprocessing.decoded(data) if box is None else preprocessing.decoded_for_parts(data)
+    np.testing.assert_array_equal(encoder.pixels_of(decoded, box=box), encoder.pixels(data, box=box))
 
 
 def test_no_images_are_no_embeddings(encoder: Encoder) -> None:

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 
-from tests.release_pieces import pieces, release, write_arrow, write_files
+from tests.release_pieces import detector, light_detectors, pieces, release, write_arrow, write_files
 from visnet.platform.errors import GateError
 from visnet.platform.manifest import write_manifest
 from visnet.platform.recommendations import SCHEMA, write_part
 from visnet.platform.release import (
+    Localisation,
+    ReleaseManifest,
     create_release,
     current_release,
     history,
@@ -26,7 +29,8 @@ from visnet.platform.store import Store
 
 
 @pytest.fixture
-def ready(store: Store) -> Store:
+def ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    light_detectors(monkeypatch)
     pieces(store)
     return store
 
@@ -130,3 +134,54 @@ def test_files_are_counted(ready: Store, wrong: str, name: str, damage: str) -> 
     write_files(ready, "embeddings/e/shop-v1")
     again = create_release(ready, index="x", recommendations="r", evaluation={})
     assert (again.release, all(gate.passed for gate in again.gates)) == (made.release, True)
+
+
+def with_detector(store: Store, name: str) -> ReleaseManifest:
+    localisation = Localisation(detector=name, measured={}, by_default=True)
+    return create_release(store, index="x", recommendations="r", evaluation={}, localisation=localisation)
+
+
+def failed(made: ReleaseManifest) -> list[tuple[str, str]]:
+    return [(gate.name, gate.detail) for gate in made.gates if not gate.passed]
+
+
+def test_a_detector_that_fits_passes(ready: Store) -> None:
+    for classes, text in ((["product"], "one class"), (["bags", "coats"], "2 categories")):
+        own = detector(ready, classes=classes)
+        made = with_detector(ready, own.detector)
+        assert failed(made) == []
+        assert made.gates[-1].detail == f"{own.detector}, {text}"
+        promote(ready, made.release)
+
+
+def test_another_catalogue_s_detector_does_not_pass(ready: Store) -> None:
+    other = detector(ready, catalog="furniture")
+    made = with_detector(ready, other.detector)
+    ((name, detail),) = failed(made)
+    assert name == "detector"
+    assert detail == f"{other.detector} was trained for catalogue furniture, the index is of shop"
+    with pytest.raises(GateError, match=r"did not pass \(detector: .*furniture"):
+        promote(ready, made.release)
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_a_detector_that_was_changed_does_not_pass_until_it_is_restored(ready: Store, damage: str) -> None:
+    own = detector(ready)
+    file = f"detectors/{own.detector}/weights.safetensors"
+    whole = ready.read(file)
+    if damage == "changed":
+        weights = safetensors.torch.load(whole)
+        next(value for value in weights.values() if value.is_floating_point()).view(-1)[0] += 1e-6
+        ready.write(file, safetensors.torch.save(weights))
+    elif damage == "cut":
+        ready.write(file, whole[:-10])
+    else:
+        Path(ready.path(file)).unlink()
+    made = with_detector(ready, own.detector)
+    assert [name for name, _ in failed(made)] == ["detector"]
+    assert own.detector in failed(made)[0][1]
+    with pytest.raises(GateError, match="detector"):
+        promote(ready, made.release)
+    ready.write(file, whole)
+    again = with_detector(ready, own.detector)
+    assert (again.release, failed(again)) == (made.release, [])

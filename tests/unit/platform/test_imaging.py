@@ -14,7 +14,7 @@ from PIL import Image
 
 from visnet.platform import imaging
 from visnet.platform.errors import ImageError, TooLargeError
-from visnet.platform.imaging import Preprocessing, content_hash, decode, encode_png
+from visnet.platform.imaging import Preprocessing, content_hash, cut, decode, encode_png, framed
 
 Picture = Callable[..., bytes]
 
@@ -331,3 +331,83 @@ def test_a_jpeg_of_twelve_bits_is_refused(picture: Picture) -> None:
     data[data.index(b"\xff\xc0") + 4] = 12
     with pytest.raises(ImageError, match=r"broken|not an image"):
         decode(bytes(data))
+
+
+@pytest.mark.parametrize("box", [(0.25, 0.5, 0.75, 1.0), (0.0, 0.0, 1.0, 1.0), (0.1, 0.33, 0.47, 0.81)])
+def test_a_box_is_cut_out_of_the_upright_picture(picture: Picture, box: imaging.Box) -> None:
+    """To the nearest pixel outwards at the upper left."""
+    image = decode(picture(width=80, height=60))
+    corners = (int(80 * box[0]), int(60 * box[1]), round(80 * box[2]), round(60 * box[3]))
+    np.testing.assert_array_equal(np.asarray(cut(image, box)), np.asarray(image.crop(corners)))
+
+
+@pytest.mark.parametrize(
+    ("box", "wanted"),
+    [
+        ((0.25, 0.25, 0.5, 0.5), (0.25, 0.125, 0.5, 0.625)),  # 100 x 50 pixels: 25 more above and below
+        ((0.25, 0.25, 0.375, 0.75), (0.1875, 0.25, 0.4375, 0.75)),  # 50 x 100: 25 more at each side
+        ((0.25, 0.25, 0.5, 0.75), (0.25, 0.25, 0.5, 0.75)),  # a square is left as it is
+        ((0.0, 0.25, 0.125, 0.75), (0.0, 0.25, 0.25, 0.75)),  # moved to be within the picture
+        ((0.75, 0.75, 1.0, 1.0), (0.75, 0.5, 1.0, 1.0)),
+        ((0.0, 0.25, 1.0, 0.5), (0.0, 0.0, 1.0, 1.0)),  # the picture reaches no further
+        ((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)),
+    ],
+)
+def test_a_part_is_widened_to_a_square(picture: Picture, box: imaging.Box, wanted: imaging.Box) -> None:
+    data = picture(width=400, height=200)
+    assert framed(box, (400, 200)) == pytest.approx(wanted)
+    preprocessing = Preprocessing(resize=40, crop=32)
+    expected = preprocessing.square(cut(decode(data), wanted))
+    np.testing.assert_array_equal(preprocessing.pixels(data, box=box), expected)
+    np.testing.assert_array_equal(preprocessing.part(decode(data), box), expected)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (1, 5_000), (5_000, 1), (1, 1), (333, 333)])
+def test_a_frame_holds_its_box_and_is_as_square_as_the_picture_lets_it_be(size: tuple[int, int]) -> None:
+    dice = np.random.default_rng(0)
+    for _ in range(300):
+        (left, right), (top, bottom) = np.sort(dice.random((2, 2)) ** dice.integers(1, 20)).tolist()
+        if not (left < right and top < bottom):
+            continue
+        frame = framed((left, top, right, bottom), size)
+        assert 0 <= frame[0] <= left < right <= frame[2] <= 1
+        assert 0 <= frame[1] <= top < bottom <= frame[3] <= 1
+        side = max((right - left) * size[0], (bottom - top) * size[1])
+        assert (frame[2] - frame[0]) * size[0] == pytest.approx(min(side, size[0]))
+        assert (frame[3] - frame[1]) * size[1] == pytest.approx(min(side, size[1]))
+
+
+def test_a_box_of_a_photo_taken_sideways_is_of_what_is_seen() -> None:
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 0, 0), (0, 0, 20, 20))  # red on the left; turned clockwise it is above
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    preprocessing = Preprocessing(resize=8, crop=8)
+    assert (preprocessing.pixels(encoded(image, exif=exif), box=(0, 0, 1, 0.5)) == (255, 0, 0)).all()
+    assert (preprocessing.pixels(encoded(image, exif=exif), box=(0, 0.5, 1, 1)) == 0).all()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 1e-9, 1e-9), (0.999999, 0.999999, 1, 1), (0.5, 0, 0.5001, 1)])
+def test_the_smallest_box_has_a_pixel(picture: Picture, box: imaging.Box) -> None:
+    for width, height in ((1, 1), (1, 50), (50, 1), (33, 20)):
+        image = decode(picture(width=width, height=height))
+        assert min(cut(image, box).size) >= 1
+
+
+@pytest.mark.parametrize(
+    "box", [(0.5, 0, 0.2, 1), (0, 0.5, 1, 0.5), (-0.1, 0, 1, 1), (0, 0, 1, 1.1), (0, 0, float("nan"), 1)]
+)
+def test_a_box_that_is_none_is_refused(picture: Picture, box: imaging.Box) -> None:
+    with pytest.raises(ValueError, match="expected a box with 0 <= left < right <= 1"):
+        cut(decode(picture()), box)
+    with pytest.raises(ValueError, match="expected a box"):
+        framed(box, (40, 40))
+    with pytest.raises(ValueError, match="expected a box"):
+        Preprocessing(resize=40, crop=32).pixels(picture(), box=box)
+
+
+def test_a_jpeg_is_decoded_finer_for_its_parts(picture: Picture) -> None:
+    data = picture(width=1600, height=800, format="JPEG")
+    preprocessing = Preprocessing(resize=50, crop=50)
+    assert preprocessing.decoded(data).size == (200, 100)
+    assert preprocessing.decoded_for_parts(data).size == (400, 200)

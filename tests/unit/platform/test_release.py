@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.release_pieces import DIGEST, DIRECTORIES, pieces, release
+from tests.release_pieces import DIGEST, DIRECTORIES, detector, light_detectors, pieces, release
 from visnet.platform import release as release_module
 from visnet.platform.errors import GateError, NotFoundError, StoreError
+from visnet.platform.manifest import digest_of
 from visnet.platform.release import (
+    Localisation,
     ReleaseManifest,
     create_release,
     current_release,
@@ -23,7 +25,8 @@ from visnet.platform.store import Store
 
 
 @pytest.fixture
-def ready(store: Store) -> Store:
+def ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    light_detectors(monkeypatch)
     pieces(store)
     return store
 
@@ -189,3 +192,66 @@ def test_a_release_that_was_made_is_not_made_differently_later(ready: Store) -> 
     made: ReleaseManifest = read_release(ready, release(ready, 0.9))
     pieces(ready, index={"rows": 8})
     assert read_release(ready, release(ready, 0.9)) == made
+
+
+def localised(store: Store, *, seed: int = 0, by_default: bool = True, **measured: float) -> ReleaseManifest:
+    """Another release for every detector, measurement and default."""
+    found_by = Localisation(detector=detector(store, seed=seed).detector, measured=measured, by_default=by_default)
+    return create_release(store, index="x", recommendations="r", evaluation={}, localisation=found_by)
+
+
+def test_a_release_may_have_a_detector(ready: Store) -> None:
+    made = localised(ready, recall=0.75)
+    own = detector(ready)
+    assert read_release(ready, made.release) == made
+    assert (made.detector, made.detector_digest) == (own.detector, own.digest)
+    assert (made.detect_by_default, made.localisation) == (True, {"recall": 0.75})
+    assert [gate.name for gate in made.gates] == [
+        "one encoder", "one index", "counts", "files", "ann_recall_at_k", "detector",
+    ]  # fmt: skip
+    assert all(gate.passed for gate in made.gates)
+    assert made.gates[-1].detail == f"{own.detector}, 3 categories"
+
+
+def test_a_detector_and_what_is_known_of_it_make_another_release(ready: Store) -> None:
+    plain = create_release(ready, index="x", recommendations="r", evaluation={})
+    made = [
+        plain, localised(ready, recall=0.75), localised(ready, recall=0.8), localised(ready, seed=1, recall=0.75),
+        localised(ready, recall=0.75, by_default=False),
+    ]  # fmt: skip
+    assert len({one.release for one in made}) == 5
+    assert localised(ready, recall=0.75) == made[1]
+    assert plain.release == f"r-{digest_of('x', 'r', {})}"  # as it was before there were detectors
+    assert (plain.detector, plain.detector_digest, plain.detect_by_default, plain.localisation) == (None, "", False, {})
+
+
+def test_a_release_of_before_there_were_detectors_is_still_read(ready: Store) -> None:
+    made = create_release(ready, index="x", recommendations="r", evaluation={})
+    name = f"releases/{made.release}/manifest.json"
+    content = json.loads(ready.read(name))
+    for field in ("detector", "detector_digest", "detect_by_default", "localisation"):
+        del content[field]
+    ready.write(name, json.dumps(content).encode())
+    assert read_release(ready, made.release) == made
+    promote(ready, made.release)
+    assert current_release(ready).detector is None
+
+
+def test_a_missing_detector_makes_no_release(ready: Store) -> None:
+    with pytest.raises(NotFoundError, match=r"no detector nobody .*make one with visnet detector train"):
+        create_release(
+            ready, index="x", recommendations="r", evaluation={},
+            localisation=Localisation(detector="nobody", measured={}, by_default=False),
+        )  # fmt: skip
+    assert list_releases(ready) == []
+
+
+def test_promotions_and_rollbacks_bring_the_detector_along(ready: Store) -> None:
+    plain, first, second = release(ready), localised(ready), localised(ready, seed=1, by_default=False)
+    for name in (plain, first.release, second.release):
+        promote(ready, name)
+    assert current_release(ready) == second
+    assert rollback(ready) == first.release
+    assert current_release(ready) == first
+    assert rollback(ready) == plain
+    assert current_release(ready).detector is None

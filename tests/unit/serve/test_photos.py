@@ -7,7 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from visnet.serve.messages import Embedded
+from visnet.platform.imaging import Box
+from visnet.serve.messages import Embedded, Looked, Part
 from visnet.serve.photos import Photos
 
 
@@ -46,6 +47,31 @@ def test_another_encoder_is_another_vector() -> None:
         await photos.embed(b"cat", "e", embedder)
         await photos.embed(b"cat", "f", embedder)
         assert len(embedder.seen) == 2
+
+    asyncio.run(script())
+
+
+def test_another_part_of_the_same_photo_is_another_answer() -> None:
+    async def script() -> None:
+        photos, asked = Photos(kept=10), list[tuple[object, ...]]()
+
+        async def look(*about: object) -> Looked:
+            async def looked(_: bytes) -> Looked:
+                asked.append(about)
+                box: Box = (0.0, 0.0, 1.0, len(asked) / 10)
+                await asyncio.sleep(0)
+                return Looked(parts=(Part(box=box),))
+
+            return await photos.embed(b"cat", about, looked)
+
+        box, other = (0.1, 0.2, 0.5, 0.9), (0.1, 0.2, 0.5, 0.8)
+        different = [("e", box), ("e", other), ("e", None), ("f", None)]
+        first = await asyncio.gather(*[look(*about) for about in different])
+        assert asked == different
+        assert len({looked.parts[0].box for looked in first}) == len(different)
+        again = await asyncio.gather(*[look(*about) for about in different])
+        assert asked == different
+        assert again == first
 
     asyncio.run(script())
 

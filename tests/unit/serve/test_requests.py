@@ -39,6 +39,9 @@ def client() -> TestClient:
             "product_id": body.product_id,
             "photo": photo.decode("latin-1") if photo is not None else None,
             "min_score": body.min_score,
+            "box": body.box,
+            "detect": body.detect,
+            "max_items": body.max_items,
         }
 
     @api.post("/recommend")
@@ -82,6 +85,118 @@ def test_json_with_an_image(client: TestClient) -> None:
 
 def test_json_with_a_product(client: TestClient) -> None:
     assert client.post("/search", json={"product_id": "a/b c"}).json()["product_id"] == "a/b c"
+
+
+PHOTO = {"image": base64.b64encode(b"bytes").decode()}
+WRONG_BOXES = {
+    "reversed": [0.5, 0.1, 0.2, 0.9],
+    "upside down": [0.1, 0.9, 0.5, 0.2],
+    "without width": [0.3, 0.1, 0.3, 0.9],
+    "without height": [0.1, 0.3, 0.9, 0.3],
+    "beyond the left": [-0.1, 0.1, 0.5, 0.9],
+    "beyond the right": [0.1, 0.1, 1.01, 0.9],
+    "in pixels": [10, 20, 300, 400],
+    "of three": [0.1, 0.2, 0.5],
+    "of five": [0.1, 0.2, 0.5, 0.9, 1.0],
+    "of none": [],
+    "huge": [0.1, 0.1, 1e308, 0.9],
+}
+
+
+def form(client: TestClient, **data: Any) -> Any:
+    return client.post("/search", files={"image": ("a.png", b"bytes")}, data=data)
+
+
+@pytest.mark.parametrize("box", [[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1], [0, 0.25, 1.0, 0.5]])
+def test_a_box(client: TestClient, box: list[float]) -> None:
+    assert client.post("/search", json={**PHOTO, "box": box}).json()["box"] == box
+    for text in (",".join(map(str, box)), f" {box} ", " , ".join(map(str, box))):
+        assert form(client, box=text).json()["box"] == box
+
+
+@pytest.mark.parametrize("what", list(WRONG_BOXES))
+def test_a_wrong_box_is_refused(client: TestClient, what: str) -> None:
+    box = WRONG_BOXES[what]
+    for answer in (client.post("/search", json={**PHOTO, "box": box}), form(client, box=",".join(map(str, box)))):
+        assert answer.status_code == 422, answer.text
+        assert "box" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        "0.1,0.2,0.5,0.9", ["0.1", "0.2", "0.5", "0.9"], [False, False, True, True], [0, 0, 1, True],
+        [0.1, 0.2, 0.5, None], [[0.1, 0.2, 0.5, 0.9]], {"left": 0.1}, 0.5, True, "all",
+    ],
+)  # fmt: skip
+def test_a_box_in_json_is_of_numbers(client: TestClient, box: Any) -> None:
+    answer = client.post("/search", json={**PHOTO, "box": box})
+    assert answer.status_code == 422
+    assert "box" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    ["", "all", "0.1 0.2 0.5 0.9", "0.1;0.2;0.5;0.9", "0.1,0.2,0.5,", "nan,nan,nan,nan", "0,0,1,nan", "0,0,inf,1",
+     "-inf,0,1,1", "false,false,true,true", "[[0.1,0.2,0.5,0.9]]", "null", "1e999,0,1,1", "0,0,1,1," * 10_000],
+)  # fmt: skip
+def test_a_box_in_a_form_is_of_numbers(client: TestClient, box: str) -> None:
+    answer = form(client, box=box)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "box" in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 1_000
+
+
+def test_a_box_that_is_not_a_number_in_json_is_no_json(client: TestClient) -> None:
+    for number in ("NaN", "Infinity", "-Infinity"):
+        content = f'{{"image": "", "box": [0, 0, 1, {number}]}}'
+        answer = client.post("/search", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 400
+
+
+def test_a_box_that_is_a_file_is_refused(client: TestClient) -> None:
+    files = {"image": ("a.png", b"bytes"), "box": ("box", b"0,0,1,1")}
+    assert client.post("/search", files=files).status_code == 422
+
+
+def test_whether_items_are_looked_for_and_how_many(client: TestClient) -> None:
+    said = client.post("/search", json={**PHOTO, "detect": True, "max_items": 3}).json()
+    assert (said["detect"], said["max_items"]) == (True, 3)
+    assert client.post("/search", json={**PHOTO, "detect": False}).json()["detect"] is False
+    unsaid = client.post("/search", json=PHOTO).json()
+    assert (unsaid["box"], unsaid["detect"], unsaid["max_items"]) == (None, None, 10)
+    answer = form(client, detect="true", max_items="1").json()
+    assert (answer["detect"], answer["max_items"]) == (True, 1)
+    assert form(client, detect="false").json()["detect"] is False
+    assert form(client).json()["detect"] is None
+
+
+@pytest.mark.parametrize("wrong", [{"max_items": 0}, {"max_items": 11}, {"max_items": "few"}, {"detect": "perhaps"}])
+def test_a_wrong_number_of_items_is_refused(client: TestClient, wrong: dict[str, Any]) -> None:
+    for answer in (client.post("/search", json={**PHOTO, **wrong}), form(client, **wrong)):
+        assert answer.status_code == 422
+        assert next(iter(wrong)) in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("by", [{"product_id": "p"}, {"vector": [1.0]}])
+def test_boxes_and_items_are_of_images(client: TestClient, by: dict[str, Any]) -> None:
+    for of_image in ({"box": [0, 0, 1, 1]}, {"detect": True}):
+        answer = client.post("/search", json={**by, **of_image})
+        assert answer.status_code == 422
+        assert "box and detect are about an image" in answer.json()["detail"]
+    assert client.post("/search", json={**by, "detect": False}).status_code == 200
+
+
+def test_a_box_or_items_but_not_both(client: TestClient) -> None:
+    both = {"box": [0.1, 0.2, 0.5, 0.9], "detect": True}
+    for answer in (
+        client.post("/search", json={**PHOTO, **both}),
+        form(client, box="0.1,0.2,0.5,0.9", detect="true"),
+    ):
+        assert answer.status_code == 422
+        assert "expected box or detect, got both" in answer.json()["detail"]
+    assert form(client, box="0.1,0.2,0.5,0.9", detect="false").status_code == 200
 
 
 @pytest.mark.parametrize(

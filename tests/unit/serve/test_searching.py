@@ -1,5 +1,5 @@
-"""Recommendations of one release: computed beforehand or searched, always what is to be had now. Shards are real, but
-for Ray."""
+"""Searches and recommendations of one release: computed beforehand or searched, always what is to be had now. Shards
+are real, but for Ray."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from tests.unit.serve.shops import DIMENSION, catalogue, live_shards
+from visnet.platform.boxes import WHOLE
 from visnet.platform.filters import Condition, Filter, check
 from visnet.platform.live_shard import LiveShard, Remove
 from visnet.platform.release import ReleaseManifest
 from visnet.platform.rules import is_in_stock
 from visnet.platform.settings import RecommendSettings
-from visnet.serve.messages import Known, Lookup, OnShelf, ShardAnswer, ShardQuery, Shelf
+from visnet.serve.messages import Found, Known, Lookup, OnShelf, Part, Query, ShardAnswer, ShardQuery, Shelf
 from visnet.serve.problems import ProblemError
 from visnet.serve.row_json import RowJson
-from visnet.serve.searching import given_vector, recommend, search, stored_vector
+from visnet.serve.searching import given_vector, recommend, search, search_part, stored_vector
 from visnet.serve.served import Served
 from visnet.serve.shard_client import ShardClient
 from visnet.serve.shard_search import answer
@@ -250,6 +251,179 @@ def test_a_search_leaves_out_what_it_is_told_to() -> None:
             handle.alive = False
         with pytest.raises(ProblemError, match="no shard answered"):
             await search(served, vector_D, 4, None)
+
+    run(script)
+
+
+SHARES = (("bag", 0.6), ("coat", 0.3), ("shoe", 0.05), ("hat", 0.05))
+COPIES = [f"picture {number % 37}" for number in range(PRODUCTS)]
+"""Of the first 23 products' pictures there are copies, in other categories, with other vectors."""
+
+
+def part(query_D: np.ndarray, categories: Sequence[tuple[str, float]] = SHARES) -> Part:
+    return Part(box=WHOLE, vector_D=query_D, confidence=0.9, categories=tuple(categories))
+
+
+def ranked(
+    query_D: np.ndarray,
+    k: int,
+    *,
+    weight: float,
+    shares: dict[str, float],
+    content: Sequence[str],
+    allowed: Callable[[int], bool] = lambda _: True,
+) -> list[str]:
+    """All products by score and category, the first of each picture, by looking at every one."""
+    category = ROWS["category"].to_pylist()
+    score = {n: float(VECTORS[n] @ query_D) + weight * shares.get(category[n], 0.0) for n in range(PRODUCTS)}
+    best: dict[str, int] = {}
+    for number in sorted(filter(allowed, score), key=lambda n: -score[n]):
+        best.setdefault(content[number], number)
+    return [f"p{number}" for number in list(best.values())[:k]]
+
+
+def queries(count: int) -> np.ndarray:
+    query_QD = np.random.default_rng(1).normal(size=(count, DIMENSION)).astype(np.float32)
+    unit_QD: np.ndarray = query_QD / np.linalg.norm(query_QD, axis=1, keepdims=True)
+    return unit_QD
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.5, 10.0])
+@pytest.mark.parametrize("content", [[str(number) for number in range(PRODUCTS)], COPIES], ids=["unlike", "copies"])
+@pytest.mark.parametrize("k", [1, 7, PRODUCTS])
+def test_products_of_likely_categories_come_forward_as_if_all_were_ranked(
+    weight: float, content: list[str], k: int
+) -> None:
+    async def script(served: Served, handles: list[Handle]) -> None:
+        for query_D in queries(5):
+            one = await search_part(served, part(query_D), k, None, weight=weight)
+            shares = {"bag": 0.6, "coat": 0.3}  # the others are not likely enough
+            assert names(one.found) == ranked(query_D, k, weight=weight, shares=shares, content=content)
+            assert one.narrowed == (("bag", 0.6), ("coat", 0.3))
+            for hit in one.found.hits:  # what is shown is the similarity
+                assert hit.score == pytest.approx(float(VECTORS[int(hit.product_id[1:])] @ query_D), abs=1e-5)
+            assert (one.found.shards_ok, one.found.shards_total) == (SHARDS, SHARDS)
+
+    run(script, content=content)
+
+
+def test_a_category_changes_something() -> None:
+    """Lest the tests above compare nothing."""
+    (query_D,) = queries(1)
+    content = [str(number) for number in range(PRODUCTS)]
+    few, none, copies = (
+        ranked(query_D, 20, weight=weight, shares={"bag": 0.6}, content=what)
+        for weight, what in ((0.5, content), (0.0, content), (0.5, COPIES))
+    )
+    assert few != none
+    assert few != copies
+
+
+FILTERS: dict[str, tuple[Filter, Callable[[int], bool]]] = {
+    "must": (Filter(must=(Condition(field="price", lt=40.0),)), lambda n: n < 40),
+    "should": (
+        Filter(should=(Condition(field="price", lt=10.0), Condition(field="price", gte=50.0))),
+        lambda n: n < 10 or n >= 50,
+    ),
+    "must not": (Filter(must_not=(Condition(field="price", lt=20.0),)), lambda n: n >= 20),
+    "must not be of a category": (Filter(must_not=(Condition(field="category", any_of=("bag",)),)), lambda n: n >= 20),
+}
+
+
+@pytest.mark.parametrize("what", list(FILTERS))
+def test_a_filter_holds_for_what_came_forward_too(what: str) -> None:
+    where, allowed = FILTERS[what]
+
+    async def script(served: Served, handles: list[Handle]) -> None:
+        for query_D in queries(5):
+            one = await search_part(served, part(query_D), 9, check(where, served.schema), weight=0.5)
+            shares = {"bag": 0.6, "coat": 0.3}
+            assert names(one.found) == ranked(query_D, 9, weight=0.5, shares=shares, content=COPIES, allowed=allowed)
+
+    run(script, content=COPIES)
+
+
+def test_copies_are_found_once_even_where_their_category_came_forward() -> None:
+    content = [f"picture {number}" for number in range(PRODUCTS)]
+    content[45] = content[3]  # a shoe with the picture of a bag
+
+    async def script(served: Served, handles: list[Handle]) -> None:
+        for query_D in VECTORS[[3, 45]]:
+            one = await search_part(served, part(query_D), PRODUCTS, None, weight=5.0)
+            assert ("p3" in names(one.found), "p45" in names(one.found)) == (True, False)
+            assert len(names(one.found)) == PRODUCTS - 1
+
+    run(script, content=content)
+
+
+def asked_for(served: Served, change: Callable[[Query, Found], Found] = lambda _, found: found) -> list[Query]:
+    """The searches made from now on; each answer goes through `change`."""
+    seen: list[Query] = []
+    find = served.find
+
+    async def watched(query: Query) -> Found:
+        seen.append(query)
+        return change(query, await find(query))
+
+    served.find = watched  # type: ignore[assignment]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("weight", "categories", "where"),
+    [
+        (0.0, SHARES, None),
+        (0.5, (), None),
+        (0.5, [("bag", 0.09), ("coat", 0.09)], None),
+        (0.5, SHARES, Filter(must=(Condition(field="category", any_of=("shoe", "coat")),))),
+    ],
+)
+def test_where_no_category_is_to_come_forward_there_is_one_search(
+    weight: float, categories: Sequence[tuple[str, float]], where: Filter | None
+) -> None:
+    async def script(served: Served, handles: list[Handle]) -> None:
+        (query_D,) = queries(1)
+        plain = await search(served, query_D, 6, where)
+        asked = asked_for(served)
+        one = await search_part(served, part(query_D, categories), 6, where, weight=weight)
+        assert [(query.k, query.where) for query in asked] == [(6, where)]
+        assert (names(one.found), one.narrowed) == (names(plain), ())
+
+    run(script)
+
+
+def test_a_category_that_the_catalogue_does_not_have_changes_nothing() -> None:
+    async def script(served: Served, handles: list[Handle]) -> None:
+        (query_D,) = queries(1)
+        one = await search_part(served, part(query_D, [("hat", 1.0)]), 6, None, weight=0.5)
+        assert names(one.found) == nearest(query_D)[:6]
+
+    run(script)
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_an_answer_lacks_what_any_of_its_searches_lacks(within: bool) -> None:
+    def lacking(query: Query, found: Found) -> Found:
+        return dataclasses.replace(found, shards_ok=2, sequence=-5) if bool(query.where) == within else found
+
+    async def script(served: Served, handles: list[Handle]) -> None:
+        asked = asked_for(served, lacking)
+        one = await search_part(served, part(queries(1)[0]), 5, None, weight=0.5)
+        assert len(asked) == 3
+        assert (one.found.shards_ok, one.found.shards_total, one.found.sequence) == (2, SHARDS, -5)
+
+    run(script)
+
+
+def test_a_part_is_searched_for_by_what_answers() -> None:
+    async def script(served: Served, handles: list[Handle]) -> None:
+        handles[0].alive = False
+        one = await search_part(served, part(queries(1)[0]), 5, None, weight=0.5)
+        assert (one.found.shards_ok, len(one.found.hits)) == (2, 5)
+        for handle in handles:
+            handle.alive = False
+        with pytest.raises(ProblemError, match="no shard answered"):
+            await search_part(served, part(queries(1)[0]), 5, None, weight=0.5)
 
     run(script)
 
