@@ -58,7 +58,7 @@ class DetectionSettings:
 
     margin: NotNegative = 0.0
     """Added at each side of a found item before it is embedded, relative to its width and height."""
-    category_weight: NotNegative = 0.1
+    category_weight: NotNegative = 0.2
     """Similarity that a category the detector is sure of is worth: it brings products of that category forward, and
     leaves nobody out. 0: categories play no part."""
 

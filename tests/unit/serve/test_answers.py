@@ -96,8 +96,9 @@ def test_items_are_counted() -> None:
         return sum(sample.value for sample in telemetry.ITEMS_FOUND.samples())
 
     before = count()
-    photo_answer(SERVED, found(), items(), Clock(), BY_DETECTION)
     photo_answer(SERVED, found(), [], Clock(), Located(by="box", detail=""))
+    assert count() == before
+    photo_answer(SERVED, found(), items(), Clock(), BY_DETECTION)
     assert count() == before + 2
 
 

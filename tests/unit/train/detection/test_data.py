@@ -70,6 +70,7 @@ def test_every_photo_comes_equally_often_round_by_round(size: int) -> None:
     assert len({tuple(one) for one in rounds}) > len(rounds) // 2, "not another order each time"
     assert len(set(photos.seeds)) == len(photos.seeds)
     assert photos.seeds[0] == 5
+    assert len(photos.seeds) == -(-70 * size // 7), "more is read than is handed on"
 
 
 def test_rows_of_a_photo_stay_together_over_the_end_of_a_round() -> None:
