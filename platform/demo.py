@@ -36,7 +36,7 @@ TRAINING = ("--recipe", "visnet-tiny", "--batch-size", "256", "--learning-rate",
 """The tiny network, a small batch and large steps: what two cores can train in minutes."""
 STEPS = 1_200
 DETECTOR = (
-    *("--recipe-option", "image_size=128", "--steps", "300", "--set", "freeze_steps=60", "--set", "warmup_steps=20"),
+    *("--recipe-option", "image_size=96", "--steps", "180", "--set", "freeze_steps=60", "--set", "warmup_steps=20"),
     *("--set", "channels_last=true", "--set", "precision=bfloat16", "--set", "validation_scenes=100"),
 )
 """Small pictures hold small scenes; what two cores can train in minutes."""
@@ -66,7 +66,7 @@ def stages(steps: int) -> list[Stage]:
         Stage(
             name="train",
             arguments=("train", *catalog, "--where", "split=train", "--fit", "--steps", str(steps), *TRAINING),
-            rate="pictures_per_s",
+            rate="anchors_per_s",
             unit="products/s",
         ),
         Stage(name="evaluate", arguments=("eval", *catalog, "--where", "split=test")),

@@ -92,7 +92,7 @@ def summary(stage: str, result: dict[str, Any]) -> str:
         case "catalog":
             return f"{result['products']:,} products in {len(result['categories'])} categories"
         case "train":
-            return f"{result['encoder']}, {result['steps']} steps, {result['workers']} workers"
+            return f"{result['encoder']}, {result['steps']} steps, {result['worlds'][-1][1]} workers"
         case "evaluate":
             return f"recall@20 {result['figures']['recall_at_k']['20']:.3f} (pixels: {_pixels(result):.3f})"
         case "detector":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from visnet.platform.drawn_boxes import COLORS, Drawn, draw_boxes
 from visnet.platform.errors import VisnetError
 from visnet.platform.imaging import decode
 from visnet.platform.localisation import DECIDING_K, NARROWED, TRUE_BOX, WHOLE
-from visnet.platform.scenes import Scene, SceneSettings, compose
+from visnet.platform.scenes import AS_TAKEN, Scene, compose
 from visnet.platform.store import Store
 
 SCENES = 40
@@ -92,7 +93,7 @@ def localised(result: dict[str, Any]) -> str:
 
 
 def _scenes(cutouts: list[np.ndarray]) -> list[Scene]:
-    settings = SceneSettings(same=0.0, empty=0.0, size=(0.3, 0.6))
+    settings = dataclasses.replace(AS_TAKEN, size=(0.3, 0.6))
     made = [
         compose(
             cutouts,

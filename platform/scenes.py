@@ -78,6 +78,22 @@ class SceneSettings(CameraSettings):
             raise ValueError(f"expected most_items >= 1, stretch >= 1 and occluders >= 0, got {given}")
 
 
+AS_TAKEN = SceneSettings(
+    same=0.0,
+    empty=0.0,
+    flip=0.0,
+    any_rotation=0.0,
+    rotation_deg=10.0,
+    stretch=1.0,
+    size=(0.25, 0.8),
+    item_gain=(0.9, 1.1),
+    scene_gain=(0.8, 1.1),
+    cast=0.03,
+    occluders=1,
+)
+"""As a shopper takes a photo: products upright and not mirrored, in fair light. What is trained on is wilder."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A picture and what is in it."""

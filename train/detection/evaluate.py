@@ -23,7 +23,7 @@ from visnet.platform.imaging import decode
 from visnet.platform.localisation import LocalisationManifest, localisation_directory
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
 from visnet.platform.pictures import Source
-from visnet.platform.scenes import Scene, SceneSettings, compose
+from visnet.platform.scenes import AS_TAKEN, Scene, compose
 from visnet.platform.settings import DetectionSettings, DetectorSettings, EvaluateSettings
 from visnet.platform.store import Store
 from visnet.train.detection import asking
@@ -44,20 +44,6 @@ KS = (1, 5, 10, 20)
 SCENE_SIDES = (128, 640)
 """Least and most of the longer side of composed scenes, in pixels; between them four times what the encoder sees."""
 KINDS = {"scenes of one product": (1, 1), "scenes of several products": (2, 4)}
-SCENES = SceneSettings(
-    same=0.0,
-    empty=0.0,
-    flip=0.0,
-    any_rotation=0.0,
-    rotation_deg=10.0,
-    stretch=1.0,
-    size=(0.25, 0.8),
-    item_gain=(0.9, 1.1),
-    scene_gain=(0.8, 1.1),
-    cast=0.03,
-    occluders=1,
-)
-"""As a shopper takes a photo: products upright and not mirrored, in fair light. What is trained on is wilder."""
 ENCODER = "encoder"
 REPORT, SHEET = "report.html", "sheet.png"
 
@@ -130,7 +116,7 @@ def evaluate_detector(
     started = time.monotonic()
     found_by, embedded_by = detector_manifest(store, request.detector), encoder_manifest(store, request.encoder)
     kept = {"seed": settings.seed, "queries": request.queries, "ks": list(KS), **dataclasses.asdict(detection)}
-    kept["scenes"] = dataclasses.asdict(SCENES)
+    kept["scenes"] = dataclasses.asdict(AS_TAKEN)
     about = [request.catalog.reference, request.split, request.where, request.labelled]
     localisation = f"{request.detector}-{digest_of(found_by.digest, embedded_by.digest, about, kept)}"
     directory = localisation_directory(localisation)
@@ -222,7 +208,7 @@ class _Measured:
             random = np.random.default_rng((*seed, number))
             wanted = int(random.integers(items[0], items[1] + 1))
             scene = compose(
-                cutouts.images, cutouts.clutter, side=self._side(), random=random, settings=SCENES, items=wanted
+                cutouts.images, cutouts.clutter, side=self._side(), random=random, settings=AS_TAKEN, items=wanted
             )
             if len(scene.box_N4):
                 yield _query(scene, cutouts, one_class=self._detector.classes == [PRODUCT])

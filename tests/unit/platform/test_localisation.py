@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from visnet.platform.detector import DetectorManifest, detector_directory
+from visnet.platform.errors import NotFoundError
 from visnet.platform.localisation import (
     CHOSEN,
     DETECTED,
@@ -15,6 +17,7 @@ from visnet.platform.localisation import (
     LocalisationManifest,
     Reached,
     Weighed,
+    for_release,
     localisation_directory,
     newest_localisation,
     summary,
@@ -101,3 +104,39 @@ def test_a_release_keeps_what_decided() -> None:
 
 def test_every_way_has_its_meaning() -> None:
     assert list(WAYS) == [WHOLE, DETECTED, NARROWED, CHOSEN, TRUE_BOX]
+
+
+def detectors(store: Store, *names: str, catalog: str = "shop") -> None:
+    for name in names:
+        made = DetectorManifest(detector=name, digest="d", recipe={}, classes=[], catalog=catalog, min_confidence=0.5)
+        write_manifest(store, detector_directory(name), made)
+
+
+def released(store: Store, **options: Any) -> tuple[str, bool] | None:
+    wanted: dict[str, Any] = {"catalog": "shop", "encoder": "visnet-1", "detector": None, "by_default": None, **options}
+    located = for_release(store, **wanted)
+    return (located.detector, located.by_default) if located is not None else None
+
+
+def test_a_release_takes_the_newest_detector_of_its_catalogue_or_the_one_that_is_named(store: Store) -> None:
+    assert released(store) is None
+    detectors(store, "fcos-1", "fcos-2")
+    detectors(store, "fcos-3", catalog="other")
+    assert released(store) == ("fcos-2", True)  # nothing was measured
+    assert released(store, detector="fcos-1") == ("fcos-1", True)
+    with pytest.raises(NotFoundError, match=r"no detector fcos-9 .*there is: fcos-1, fcos-2, fcos-3"):
+        released(store, detector="fcos-9")
+
+
+@pytest.mark.parametrize(("items", "helps"), [(0.6, True), (0.4, False)])
+def test_what_was_measured_decides_unless_it_is_said(store: Store, items: float, helps: bool) -> None:
+    detectors(store, "fcos-1")
+    made = manifest(items=items)
+    write_manifest(store, localisation_directory(made.localisation), made)
+    assert released(store) == ("fcos-1", helps)
+    assert released(store, encoder="another") == ("fcos-1", True)  # measured with this encoder, not with that one
+    for said in (True, False):
+        assert released(store, by_default=said) == ("fcos-1", said)
+    located = for_release(store, catalog="shop", encoder="visnet-1", detector=None, by_default=None)
+    assert located is not None
+    assert located.measured == summary(made)
