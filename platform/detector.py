@@ -20,7 +20,7 @@ from visnet.platform.boxes import areas, overlaps
 from visnet.platform.detectors import DetectorRecipe, make_detector_recipe
 from visnet.platform.detectors.network import Boxes, DetectionNetwork
 from visnet.platform.errors import DigestMismatchError, NotFoundError
-from visnet.platform.imaging import Box
+from visnet.platform.imaging import Box, Preprocessing
 from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
 from visnet.platform.networks import describe_recipe
 from visnet.platform.store import Store
@@ -144,6 +144,11 @@ class Detector:
             [self.classes[label] for label in boxes.label_N.tolist()],
         )
         return sorted(items, key=lambda item: -item.prominence)
+
+
+def worth_parts(image: Image.Image, preprocessing: Preprocessing) -> bool:
+    """Whether parts of a photo can show an encoder more than the whole of it does: it has more pixels than that."""
+    return min(image.size) > preprocessing.resize
 
 
 def squared(image: Image.Image, side: int) -> np.ndarray:

@@ -58,6 +58,9 @@ def located(photo: Photo, looked: Looked) -> Located:
         return _counted(Located(by="detection", detail=""), "detection")
     if not photo.detect:
         return _counted(Located(by="whole", detail=""), "whole")
+    if looked.small:
+        detail = "the photo has no more pixels than the encoder takes of a whole one: this is for the whole of it"
+        return _counted(Located(by="whole", detail=detail), "small")
     if looked.unsure:
         detail = f"the detector is not sure of anything in the photo (at most {looked.unsure:.2f})"
         return _counted(Located(by="whole", detail=f"{detail}: this is for the whole of it"), "unsure")

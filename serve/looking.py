@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from visnet.platform.boxes import WHOLE, widened
-from visnet.platform.detector import Detector, Item
+from visnet.platform.detector import Detector, Item, worth_parts
 from visnet.platform.encoder import Encoder
 from visnet.platform.errors import ImageError, TooLargeError
 from visnet.platform.imaging import MAX_IMAGE_PIXELS
@@ -90,7 +90,8 @@ class Looking:
             self._encoder.pixels_of(image, box=None if part.box == WHOLE else widened(part.box, self._margin_of(part)))
             for part in parts
         ]
-        return _Seen(Looked(parts=tuple(parts), unsure=self._unsure(items)), squares)
+        small = photo.detect and not worth_parts(image, self._encoder.preprocessing)
+        return _Seen(Looked(parts=tuple(parts), unsure=self._unsure(items), small=small), squares)
 
     def _decoded(self, photo: Photo) -> Image.Image | Looked:
         """A photo's pixels, or the answer to it if it can't be used."""
@@ -108,7 +109,7 @@ class Looking:
         wanted = [
             (place, image)
             for place, (photo, image) in enumerate(zip(photos, decoded, strict=True))
-            if photo.detect and not isinstance(image, Looked)
+            if photo.detect and not isinstance(image, Looked) and worth_parts(image, self._encoder.preprocessing)
         ]
         if self._detector is not None and wanted:
             with telemetry.stage("detect"):

@@ -135,6 +135,8 @@ class Looked:
     """The most prominent first."""
     unsure: float = 0.0
     """Confidence of the surest item, if items were looked for and none was sure enough."""
+    small: bool = False
+    """Items were wanted, and the photo is too small to be searched for by its parts."""
     rejected: str = ""
     """The reason, for the user."""
     too_large: bool = False

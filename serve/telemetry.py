@@ -42,7 +42,7 @@ SHED = Counter("visnet_shed_total", "Requests refused that might be answered ano
 PHOTO_CACHE = Counter("visnet_photo_cache_total", "Photos, by whether their vector was known already.", "hit")
 PHOTOS_LOCATED = Counter(
     "visnet_photos_located_total",
-    "Photos searched for, by what of them: box, detection, whole; nothing or unsure where no item was found.",
+    "Photos searched for, by what of them: box, detection, whole; nothing, unsure or small where no item was found.",
     "how",
 )
 ITEMS_FOUND = Counter("visnet_items_found_total", "Items found in photos and searched for.")

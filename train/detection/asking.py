@@ -14,7 +14,7 @@ from PIL import Image
 
 from visnet.platform.boxes import WHOLE as WHOLE_PHOTO
 from visnet.platform.boxes import overlaps, widened
-from visnet.platform.detector import Detector, Item
+from visnet.platform.detector import Detector, Item, worth_parts
 from visnet.platform.encoder import Encoder
 from visnet.platform.imaging import Box
 from visnet.platform.localisation import CHOSEN, DETECTED, NARROWED, TRUE_BOX, WHOLE, Asked, Reached, Weighed
@@ -76,9 +76,11 @@ def look(queries: Iterable[Query], encoder: Encoder, detector: Detector, setting
         found = detector.detect([query.image for query in batch])
         parts: list[dict[str, Box]] = []
         for query, items in zip(batch, found, strict=True):
-            sure = detector.sure(items)
+            large = worth_parts(query.image, encoder.preprocessing)
+            sure = detector.sure(items) if large else []
             parts.append(_parts(query, sure, settings.margin))
-            how = "items found" if sure else "only unsure items" if items else "nothing found"
+            unsure = "only unsure items" if items else "nothing found"
+            how = "items found" if sure else unsure if large else "too small"
             answered.located[how] = answered.located.get(how, 0) + 1
             answered.products.append(query.product)
             answered.categories.append(likely(sure[0].categories) if sure else [])

@@ -126,3 +126,10 @@ def test_the_answer_as_a_whole_is_the_first_part_s_and_lacks_what_any_part_lacks
     whole = together(parts)
     assert [hit.product_id for hit in whole.hits] == ["a"]
     assert (whole.shards_ok, whole.shards_total, whole.sequence) == (1, 2, 7)
+
+
+def test_a_photo_that_is_too_small_for_parts_is_said_to_be() -> None:
+    looked = Looked(parts=(Part(box=WHOLE, vector_D=np.zeros(2, np.float32)),), small=True)
+    answer = located(Photo(data=b"photo", detect=True), looked)
+    assert answer.by == "whole"
+    assert "no more pixels than the encoder takes" in answer.detail

@@ -288,3 +288,18 @@ def test_memory_holds_only_some_of_a_batch_s_large_photos_at_once(
     assert encoder.passes == [7 if detect else 6]
     assert [len(one.parts) for one in looked] == [1, 1, 1, 2 if detect else 1, 1, 1]
     same(looked[4], vector(encoder, photo(4)))
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_a_photo_no_larger_than_the_encoder_sees_is_looked_at_as_a_whole(
+    eyes: Looking, told: Told, encoder: Counting, side: int
+) -> None:
+    told.finds[40] = [(LARGE, 0, 0.9)]
+    data = photo(40, side=side)
+    looked, whole = eyes.look([Photo(data=data, detect=True, most=3), Photo(data=data)])
+    assert looked.small
+    assert not whole.small
+    assert [part.box for part in looked.parts] == [WHOLE]
+    assert told.batches == []
+    larger = eyes.look([Photo(data=photo(40, side=29), detect=True, most=3)])[0]
+    assert (larger.small, len(larger.parts), larger.parts[0].confidence is not None) == (False, 1, True)

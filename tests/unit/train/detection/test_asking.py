@@ -15,7 +15,7 @@ from PIL import Image
 
 from visnet.platform.boxes import WHOLE as WHOLE_PHOTO
 from visnet.platform.detector import Item
-from visnet.platform.imaging import Box, cut
+from visnet.platform.imaging import Box, Preprocessing, cut
 from visnet.platform.localisation import CHOSEN, DETECTED, NARROWED, TRUE_BOX, WHOLE, Asked
 from visnet.platform.settings import DetectionSettings
 from visnet.train.detection import asking
@@ -50,6 +50,8 @@ def bench() -> Bench:
 
 class Shares:
     """The encoder: the share of a part's pixels that shows each product, as a unit vector."""
+
+    preprocessing = Preprocessing(resize=8, crop=8)
 
     def __init__(self) -> None:
         self.boxes: list[Box | None] = []
@@ -224,7 +226,8 @@ def test_every_weight_is_told_with_what_it_gains_and_loses() -> None:
     With shoes (p8 to p11) forward, p11 comes among the first 10 when it passes p7 and p6, 5 steps (0.058); p7 falls
     out of them when three of the four shoes have passed it, 3 steps (0.035).
     """
-    image = Image.fromarray(np.repeat(np.arange(PRODUCTS, dtype=np.uint8), 30 - np.arange(PRODUCTS))[None])
+    line_W = np.repeat(np.arange(PRODUCTS, dtype=np.uint8), 30 - np.arange(PRODUCTS))
+    image = Image.fromarray(np.tile(line_W, (9, 1)))
     for product, gained, lost in (("p11", [0, 0, 1, 1, 1], [0] * 5), ("p7", [0] * 5, [0, 1, 1, 1, 1])):
         answered = looked([Query(image, product, None)] * 3, [[item(WHOLE_PHOTO, shoe=1.0)]] * 3)
         weights = asked(answered, weight=0.1).weights
@@ -257,3 +260,10 @@ def test_the_whole_photo_is_no_cut() -> None:
     detector: Any = Script([[item(WHOLE_PHOTO)]])
     look([query(1, 7)], encoder, detector, DetectionSettings(margin=0.1))
     assert encoder.boxes == [CORNER, None]
+
+
+def test_a_photo_no_larger_than_the_encoder_sees_is_asked_with_as_a_whole() -> None:
+    small = Query(photo(1, 7).resize((SIDE, 8)), "p1", CORNER)
+    answered = looked([small], [[item(CORNER)]])
+    assert answered.located == {"too small": 1}
+    np.testing.assert_array_equal(answered.vectors[DETECTED][0], answered.vectors[WHOLE][0])
