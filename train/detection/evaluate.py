@@ -8,41 +8,30 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from PIL import Image
-
-from visnet.platform.boxes import areas
 from visnet.platform.catalog import Catalog
-from visnet.platform.cutouts import cut_out
 from visnet.platform.detector import PRODUCT, detector_manifest, load_detector, newest_detector
-from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder, newest_encoder
-from visnet.platform.errors import CatalogError, ImageError, NotFoundError
-from visnet.platform.fetch import image_bytes
-from visnet.platform.imaging import decode
+from visnet.platform.encoder import encoder_manifest, load_encoder, newest_encoder
+from visnet.platform.errors import CatalogError, NotFoundError
 from visnet.platform.localisation import LocalisationManifest, localisation_directory
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest
-from visnet.platform.pictures import Source
-from visnet.platform.scenes import AS_TAKEN, Scene, compose
+from visnet.platform.scenes import AS_TAKEN
 from visnet.platform.settings import DetectionSettings, DetectorSettings, EvaluateSettings
 from visnet.platform.store import Store
 from visnet.train.detection import asking
 from visnet.train.detection.asking import Answered, Query
-from visnet.train.detection.average_precision import Truth, average_precision
+from visnet.train.detection.average_precision import average_precision
 from visnet.train.detection.labels import Labels
+from visnet.train.detection.queries import ComposedQueries, photo_queries
 from visnet.train.detection.report import report, sheet
 from visnet.train.detection.validation import labelled_pictures
 from visnet.train.evaluation.cli import default_device
-from visnet.train.evaluation.gallery import Gallery, embed_gallery
+from visnet.train.evaluation.gallery import embed_gallery
 from visnet.train.evaluation.plan import Plan, make_plan
 from visnet.train.evaluation.plan import Request as SearchRequest
 from visnet.train.evaluation.protocol import Bench
-from visnet.train.evaluation.query_sets import PHOTO_COLUMNS
-from visnet.train.examples import HoldOut, photo_source
+from visnet.train.examples import HoldOut
 
 KS = (1, 5, 10, 20)
-SCENE_SIDES = (128, 640)
-"""Least and most of the longer side of composed scenes, in pixels; between them four times what the encoder sees."""
 KINDS = {"scenes of one product": (1, 1), "scenes of several products": (2, 4)}
 ENCODER = "encoder"
 REPORT, SHEET = "report.html", "sheet.png"
@@ -189,29 +178,14 @@ class _Measured:
 
     def _queries(self) -> Iterator[tuple[str, Iterator[Query]]]:
         if self._plan.kind == "photos":
-            yield "photos", _photos(self._request, self._plan, self._encoder)
+            yield "photos", photo_queries(self._request.catalog, self._plan, self._encoder.preprocessing)
             return
-        cutouts = _cutouts(self.gallery, self._request.queries, self._settings.seed, self._side())
+        resize, seed = self._encoder.preprocessing.resize, self._settings.seed
+        one_class = self._detector.classes == [PRODUCT]
+        composed = ComposedQueries(self.gallery, most=self._request.queries, seed=seed, resize=resize)
         for number, (name, items) in enumerate(KINDS.items()):
-            count = self._request.queries // len(KINDS)
-            yield name, self._scenes(cutouts, count, items, seed=(self._settings.seed, 1, number))
-
-    def _side(self) -> int:
-        least, most = SCENE_SIDES
-        return min(most, max(least, 4 * self._encoder.preprocessing.resize))
-
-    def _scenes(
-        self, cutouts: _Cutouts, count: int, items: tuple[int, int], *, seed: tuple[int, ...]
-    ) -> Iterator[Query]:
-        """Scenes; what is asked for is the largest product in each."""
-        for number in range(count):
-            random = np.random.default_rng((*seed, number))
-            wanted = int(random.integers(items[0], items[1] + 1))
-            scene = compose(
-                cutouts.images, cutouts.clutter, side=self._side(), random=random, settings=AS_TAKEN, items=wanted
-            )
-            if len(scene.box_N4):
-                yield _query(scene, cutouts, one_class=self._detector.classes == [PRODUCT])
+            count = max(1, self._request.queries // len(KINDS))
+            yield name, composed.queries(count, items, seed=(seed, 1, number), one_class=one_class)
 
     def _on_labelled(self, name: str) -> dict[str, Any]:
         hold_out = HoldOut(share=self._settings.validation_share, by="photo", seed=self._settings.seed)
@@ -223,16 +197,6 @@ class _Measured:
         return dataclasses.asdict(average_precision(pictures.truth, self._detector.detect(pictures.images)))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Cutouts:
-    """Products of the gallery, without their backgrounds."""
-
-    images: list[np.ndarray]
-    products: list[str]
-    categories: list[str]
-    clutter: list[np.ndarray]
-
-
 def _plan(request: Request, seed: int) -> Plan:
     search = SearchRequest(
         encoder=request.encoder,
@@ -242,58 +206,6 @@ def _plan(request: Request, seed: int) -> Plan:
         device=request.device,
     )
     return make_plan(request.catalog, search, EvaluateSettings(queries=request.queries, seed=seed))
-
-
-def _photos(request: Request, plan: Plan, encoder: Encoder) -> Iterator[Query]:
-    """The street photos of a split, at most so many by seed; those that can't be decoded are left out."""
-    source = photo_source(request.catalog)
-    rows = source.rows(PHOTO_COLUMNS, [("split", pa.scalar(plan.split))])
-    chosen = rows.take(np.sort(np.random.default_rng(plan.seed).permutation(len(rows))[: plan.queries]))
-    named = chosen.select(["product_id", "box"]).to_pylist()
-    for number_B, pictures in source.stream(chosen):
-        for number, picture in zip(number_B.tolist(), pictures, strict=True):
-            try:
-                image = encoder.preprocessing.decoded_for_parts(picture.data())
-            except ImageError:
-                continue
-            box = named[number]["box"]
-            yield Query(image, named[number]["product_id"], tuple(box) if box else None)
-
-
-def _cutouts(gallery: Gallery, most: int, seed: int, side: int) -> _Cutouts:
-    """A choice of the gallery's products, cut out.
-
-    Raises:
-        CatalogError: none has a plain background.
-    """
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(gallery.rows))[:most])
-    rows = gallery.rows.take(chosen)
-    made = _Cutouts([], [], [], [])
-    for row, picture in zip(rows.to_pylist(), Source.pictures(gallery.source, rows), strict=True):
-        image = decode(image_bytes(picture.image, picture.uri))
-        if (pixels := cut_out(image, longest=side)) is not None:
-            made.images.append(pixels)
-            made.products.append(row["product_id"])
-            made.categories.append(row["category"])
-    if not made.images:
-        raise CatalogError(
-            "no picture of the gallery has a plain background, so no scenes can be composed to ask with: name a split "
-            "of street photos with --split"
-        )
-    made.clutter.extend(image[:, :, :3] for image in made.images[:100])
-    return made
-
-
-def _query(scene: Scene, cutouts: _Cutouts, *, one_class: bool) -> Query:
-    largest = int(areas(scene.box_N4).argmax())
-    left, top, right, bottom = (float(edge) for edge in scene.box_N4[largest])
-    categories = tuple(PRODUCT if one_class else cutouts.categories[number] for number in scene.cutout_N)
-    return Query(
-        image=Image.fromarray(scene.pixel_HWC),
-        product=cutouts.products[int(scene.cutout_N[largest])],
-        box=(left, top, right, bottom),
-        truth=Truth(box_N4=scene.box_N4, categories=categories),
-    )
 
 
 def _command(request: Request, settings: DetectorSettings) -> str:
