@@ -77,5 +77,5 @@ def test_a_photo_is_larger_than_the_encoder_sees(resize: int, side: int) -> None
 
 
 def test_without_a_plain_background_it_is_said_what_to_do() -> None:
-    with pytest.raises(CatalogError, match="plain background.*--split"):
+    with pytest.raises(CatalogError, match=r"plain background.*--split"):
         composed(plain=False)
