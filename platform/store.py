@@ -131,7 +131,10 @@ class Store:
     def names(self, directory: str) -> list[str]:
         """The entries right below a directory, sorted; empty if it does not exist."""
         selector = arrow_fs.FileSelector(self.path(directory), allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        try:
+            return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        except FileNotFoundError:  # it was deleted while it was listed
+            return []
 
     def size_bytes(self, directory: str) -> int:
         """The bytes of all files below a directory."""
