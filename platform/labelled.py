@@ -64,6 +64,7 @@ def write_labelled(
     directory = labelled_directory(name)
     counted: collections.Counter[str] = collections.Counter()
     photos = 0
+    store.delete_directory(directory)  # an older set of this name goes first: a broken import leaves nothing half true
     store.make_directory(directory)
     with pq.ParquetWriter(store.path(f"{directory}/{PART}"), FIELDS, filesystem=store.filesystem) as writer:
         for group in _groups(rows):

@@ -54,9 +54,17 @@ class Bank:
     """As `PIXELS` says: RGB."""
 
     def images(self) -> list[np.ndarray]:
-        return _arrays(self.cutouts)
+        return self._images
 
     def backgrounds(self) -> list[np.ndarray]:
+        return self._backgrounds
+
+    @functools.cached_property
+    def _images(self) -> list[np.ndarray]:
+        return _arrays(self.cutouts)
+
+    @functools.cached_property
+    def _backgrounds(self) -> list[np.ndarray]:
         return _arrays(self.clutter)
 
     def labels(self) -> np.ndarray:

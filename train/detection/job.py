@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ class _Given:
         import ray
 
         manifest = self._catalog.manifest
-        labels = self._labels()
+        labels = self._labels
         return {
             "catalog": (manifest.name, manifest.version),
             "recipe": describe_recipe(self._recipe),  # type: ignore[arg-type]
@@ -151,12 +152,12 @@ class _Given:
             seed=settings.seed,
             most_items=settings.most_items,
         )
-        labels = self._labels()
+        labels = self._labels
         photos = {} if labels is None else {"photos": labelled_photos(labels, self._classes, side=side)}
         return {"scenes": scenes, **photos}
 
     def banks(self) -> Banks:
-        if self._banks is None and self._settings.labelled_share == 1 and self._labels() is not None:
+        if self._banks is None and self._settings.labelled_share == 1 and self._labels is not None:
             self._banks = Banks(NOTHING, NOTHING, {"pictures": 0, "cut_out": 0, "broken": 0})
         if self._banks is None:
             logger.info("cutting products out of the shop pictures of %s", self._catalog.reference)
@@ -173,7 +174,7 @@ class _Given:
 
     def validated_on(self) -> Pictures:
         """The held-out labelled photos, or scenes of held-out products."""
-        settings, side, labels = self._settings, self._recipe.image_size, self._labels()
+        settings, side, labels = self._settings, self._recipe.image_size, self._labels
         if labels is not None:
             most = settings.validation_scenes
             photos = labelled_pictures(labels.held_out(), self._classes, most=most, side=side)
@@ -188,6 +189,7 @@ class _Given:
             most_items=settings.most_items,
         )
 
+    @functools.cached_property
     def _labels(self) -> Labels | None:
         if self._learned.labelled is None and self._learned.photos is None:
             return None
