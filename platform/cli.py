@@ -15,11 +15,12 @@ OWN = {
     "submit": "visnet.platform.submit:submit",
     "journal": "visnet.platform.journal_cli:journal",
     "key": "visnet.platform.keys_cli:key",
+    "cluster": "visnet.platform.fleet.cli:cluster",
     "doctor": "visnet.platform.doctor:doctor",
 }
 ORDER = (
     *("catalog", "train", "eval", "embed", "index", "recommend", "release", "serve", "search", "key", "journal"),
-    *("fold", "submit", "doctor"),
+    *("fold", "submit", "cluster", "doctor"),
 )
 
 
