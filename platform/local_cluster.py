@@ -34,7 +34,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _TAIL_LINES = 25
 _T = TypeVar("_T")
 # An outer cluster or job says where it is in these; the new cluster is somewhere else.
-_NOT_INHERITED = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_ID", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_NAMESPACE")
+NOT_INHERITED = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_ID", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_NAMESPACE")
 
 
 class LocalCluster:
@@ -169,21 +169,8 @@ class LocalCluster:
         return [*ray, *given]
 
     def _environment(self, directory: Path, ports: PortBlock) -> dict[str, str]:
-        (directory / "ha").mkdir()
-        outer = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-        return {
-            **outer,
-            **serve_environment(directory / "ha", ports),
-            "PATH": _joined(str(Path(sys.executable).parent), outer.get("PATH")),
-            "PYTHONPATH": _joined(str(_ROOT) if (_ROOT / "visnet.py").is_file() else None, outer.get("PYTHONPATH")),
-            # Makes the node's address 127.0.0.1, which Ray otherwise replaces: everything then listens on loopback.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
-            "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
-            **self._env,
-            **dict([self._mark.split("=", 1)]),
-        }
+        outer = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        return {**outer, **ray_environment(directory, ports), **self._env, **dict([self._mark.split("=", 1)])}
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -217,6 +204,25 @@ class LocalCluster:
         keeper.wait()
         if left:
             raise ClusterError(f"processes of the local Ray cluster did not end: {left}")
+
+
+def ray_environment(directory: Path, ports: PortBlock) -> dict[str, str]:
+    """What the processes of a Ray on this machine need in their environment; all of it listens on loopback.
+
+    Args:
+        directory: the cluster's own; HAProxy's files are made in it.
+    """
+    (directory / "ha").mkdir()
+    return {
+        **serve_environment(directory / "ha", ports),
+        "PATH": _joined(str(Path(sys.executable).parent), os.environ.get("PATH")),
+        "PYTHONPATH": _joined(str(_ROOT) if (_ROOT / "visnet.py").is_file() else None, os.environ.get("PYTHONPATH")),
+        # Makes the node's address 127.0.0.1, which Ray otherwise replaces: everything then listens on loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
+        "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+    }
 
 
 def _joined(first: str | None, rest: str | None) -> str:

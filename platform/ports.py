@@ -52,6 +52,11 @@ class PortBlock:
         return self.base + 7
 
     @property
+    def gcs(self) -> int:
+        """Where nodes and drivers join, if not at a port that Ray chooses."""
+        return self.base + 8
+
+    @property
     def replica_http(self) -> tuple[int, int]:
         """First and last port for the ingress replicas: HAProxy sends them their requests here."""
         return self.base + 10, self.base + 149
