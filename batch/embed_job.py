@@ -5,11 +5,13 @@ in CPU tasks of its own, and a unit's uint8 pixels travel to the GPU's actor thr
 
 The pool of actors has one fixed size, the most that is wanted: those for which there is no room wait, which makes an
 autoscaling cluster grow, and the others work meanwhile. (A pool between bounds does not grow on the pinned Ray: its
-issue 59144.) When a node is lost, its actors wait for room again and its units are done elsewhere.
+issue 59144.) Where other jobs share the cluster, that size is what `admission_desk.py` grants, and changes with it.
+When a node is lost, its actors wait for room again and its units are done elsewhere.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +21,14 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from visnet.batch.embed_plan import PlanFiles
+from visnet.batch.embed_plan import PlanFiles, missing_units
 from visnet.batch.embed_units import Decoded, UnitDecoder, UnitEncoder
+from visnet.platform.admission_desk import Grant, admitted
 from visnet.platform.allocator import ENVIRONMENT
 from visnet.platform.catalog import Catalog
+from visnet.platform.devices import device_for
 from visnet.platform.encoder import load_encoder
+from visnet.platform.errors import StoreError
 from visnet.platform.imaging import Preprocessing
 from visnet.platform.ray_tasks import run_tasks
 from visnet.platform.settings import EmbedSettings
@@ -35,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 BLOCKS = 10_000
 """Pieces of the list of units that Ray handles at most; each costs the driver a few milliseconds."""
+UNITS_TO_GROW = 4
+"""Units that every actor must still get for a pass to grow."""
 FEW = 24
 """Jobs that are done in the driver: before Ray has started its workers they are over."""
 
@@ -64,11 +71,9 @@ class Work:
         import torch
 
         torch.set_num_threads(threads)
-        cuda = bool(self.settings.gpus_per_actor) and torch.cuda.is_available()
-        if self.settings.gpus_per_actor and not cuda:
-            logger.warning("torch sees no GPU in a process that was given one: encoding runs on the CPU")
-        encoder = load_encoder(self.catalog.store, self.encoder, device="cuda" if cuda else "cpu")
-        bfloat16 = cuda if self.settings.precision == "auto" else self.settings.precision == "bfloat16"
+        device = device_for(self.settings.gpus_per_actor)
+        encoder = load_encoder(self.catalog.store, self.encoder, device=device)
+        bfloat16 = device == "cuda" if self.settings.precision == "auto" else self.settings.precision == "bfloat16"
         return UnitEncoder(self.files, encoder, bfloat16=bfloat16)
 
 
@@ -97,15 +102,50 @@ class OnRay:
     """On the cluster this process is connected to."""
 
     def units(self, work: Work, units: Sequence[int]) -> Iterator[int]:
+        """As `Runner.units`. The pass waits for room, shrinks while another job waits, and grows when there is more."""
+        settings, plan = work.settings, work.files.plan
+        with admitted(
+            kind="embed",
+            least=1,
+            most=settings.actors,
+            cpus=settings.cpus_per_actor,
+            gpus=settings.gpus_per_actor,
+            beside_cpus=1.0 if settings.gpus_per_actor else 0.0,
+            shrinks=True,
+        ) as grant:
+            left = list(units)
+            while left:
+                sized = replace(work, settings=replace(settings, actors=grant.copies))
+                told = 0
+                for rows in self._until_resized(sized, left, grant):
+                    told += rows
+                    yield rows
+                gc.collect()  # what still refers to the dataset would keep its actors
+                before, left = left, missing_units(work.files)
+                if left and not told:
+                    raise StoreError(f"{len(left)} units of {work.files.directory} were computed, but not written")
+                yield plan.rows_of(before) - plan.rows_of(left) - told  # done, but not told before it was stopped
+                if left:
+                    logger.info("embedding goes on with %d actors", grant.resize())
+
+    def _until_resized(self, work: Work, units: Sequence[int], grant: Grant) -> Iterator[int]:
+        """Compute units until all are done, or the pass should have another size."""
+        done = 0
+        running = self._dataset(work, units).iter_batches(batch_size=None, batch_format="pyarrow")
+        for batch in running:
+            done += len(batch)
+            yield from batch["rows"].to_pylist()
+            if resizes(grant.copies, grant.wanted, len(units) - done):
+                return
+
+    def _dataset(self, work: Work, units: Sequence[int]) -> Any:
         import ray.data
 
         table = pa.table({"unit": np.array(units, np.int64)})
         blocks = np.array_split(np.arange(len(units)), min(len(units), BLOCKS))
         rows = ray.data.from_arrow([table.slice(block[0], len(block)) for block in blocks])
         run = self._on_gpus if work.settings.gpus_per_actor else self._on_cpus
-        done = run(work, rows, len(units))
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from batch["rows"].to_pylist()
+        return run(work, rows, len(units))
 
     def _on_cpus(self, work: Work, rows: Any, units: int) -> Any:
         actors = min(_processes(work), units)
@@ -138,6 +178,12 @@ class OnRay:
             yield from map(function, jobs)
             return
         yield from run_tasks(function, jobs)
+
+
+def resizes(has: int, wanted: int, left: int) -> bool:
+    """Whether a pass is stopped to go on with another number of actors: at once for fewer, as somebody waits; for more
+    only where they would have units enough, since they all start anew."""
+    return wanted < has or (wanted > has and left > UNITS_TO_GROW * wanted)
 
 
 def _processes(work: Work) -> int:

@@ -57,7 +57,7 @@ def _fitted(invocation: Invocation, fit: bool) -> Settings:
     settings = invocation.fitted(fit)
     if not fit:
         return settings
-    return dataclasses.replace(settings, recommend=fitted(settings.recommend, settings.index.shards))
+    return dataclasses.replace(settings, recommend=fitted(settings.recommend, settings.index.shards, invocation))
 
 
 def _result(folded: Folded) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from visnet.platform.admission_desk import admitted
 from visnet.platform.catalog import Catalog
+from visnet.platform.cluster import selector
 from visnet.platform.embeddings import find_embeddings
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.index_build import build, index_id
@@ -20,7 +22,7 @@ from visnet.platform.index_gather import ShardCounts, write_shard
 from visnet.platform.index_scatter import GROUP_BYTES, Block, Sources, groups, split
 from visnet.platform.manifest import has_manifest
 from visnet.platform.progress import progress
-from visnet.platform.ray_tasks import result_of, run_tasks
+from visnet.platform.ray_tasks import at_once, result_of, run_tasks
 from visnet.platform.settings import IndexSettings
 from visnet.platform.store import Store
 
@@ -50,7 +52,8 @@ def build_index(
         if has_manifest(store, f"indexes/{index}"):
             return read_index(store, index), {"seconds": 0.0, "rows_per_s": 0.0}
         started = time.monotonic()
-        manifest = build(sources, settings, OnRay())
+        with admitted(kind="index", least=1, most=1, cpus=1, gpus=0):  # tasks of a CPU each, as many as find room
+            manifest = build(sources, settings, OnRay())
         seconds = time.monotonic() - started
     return manifest, {"seconds": round(seconds, 1), "rows_per_s": round(manifest.rows / seconds, 1)}
 
@@ -63,7 +66,7 @@ class OnRay:
 
         shared = ray.put(sources)
         counts, blocks = _scatter(shared, sources, shards)
-        gather = ray.remote(num_cpus=1)(_gather)
+        gather = ray.remote(num_cpus=1, label_selector=selector() or None)(_gather)
         pending: dict[Any, int] = {}
         for shard in range(shards):
             rows = sum(count[shard] for count in counts)
@@ -91,16 +94,15 @@ def _scatter(shared: Any, sources: Sources, shards: int) -> tuple[list[list[int]
     """Split all parts: the rows, and the references of the blocks, of every group and shard, in the parts' order."""
     import ray
 
-    at_once = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    runs = groups(sources, at_least=at_once)
-    task = ray.remote(num_cpus=1, num_returns=shards + 1)(_split)
+    runs = groups(sources, at_least=at_once())
+    task = ray.remote(num_cpus=1, num_returns=shards + 1, label_selector=selector() or None)(_split)
     counts: list[list[int]] = [[] for _ in runs]
     blocks: list[list[Any]] = [[] for _ in runs]
     pending: dict[Any, int] = {}
     waiting = list(enumerate(runs))[::-1]
     with progress("splitting", total=sources.embeddings.rows, unit="images") as bar:
         while waiting or pending:
-            while waiting and len(pending) < at_once:
+            while waiting and len(pending) < at_once():
                 group, parts = waiting.pop()
                 first, *blocks[group] = task.remote(shared, parts, shards)
                 pending[first] = group

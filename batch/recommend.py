@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from visnet.batch.recommend_runner import OnRay, Runner
 from visnet.batch.recommend_unit import Unit, even_runs, probe_fetch, wanted_candidates
+from visnet.platform.admission_desk import admitted
 from visnet.platform.errors import SettingsError, StoreError
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.index_gather import ROWS, shard_directory
@@ -75,7 +76,11 @@ def recommend(store: Store, index: str, settings: RecommendSettings) -> tuple[Re
     if (manifest := finished_pass(store, built, settings)) is not None:
         return manifest, Figures()
     started = time.monotonic()
-    with OnRay(store, built, settings) as runner:
+    cpus, gpus = settings.cpus_per_shard, settings.gpus_per_shard
+    with (
+        admitted(kind="recommend", least=built.shards, most=built.shards, cpus=cpus, gpus=gpus),
+        OnRay(store, built, settings) as runner,
+    ):
         return run_pass(store, built, settings, runner, started=started)
 
 

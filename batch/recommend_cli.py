@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import click
 
-from visnet.platform.command import LOGICAL_CPUS_PER_CORE, Invocation, cluster_options, shared_options
+from visnet.platform.command import Invocation, cluster_options, shared_options
 from visnet.platform.settings import RecommendSettings
 from visnet.platform.settings_file import revised
 
@@ -45,7 +44,7 @@ def recommend(
     manifest, figures = finished_pass(store, index, settings), Figures()
     if manifest is None:
         with invocation.cluster(address):
-            manifest, figures = run(store, index.index, fitted(settings, index.shards) if fit else settings)
+            manifest, figures = run(store, index.index, fitted(settings, index.shards, invocation) if fit else settings)
     invocation.report(
         {
             "recommendations": manifest.recommendations,
@@ -59,12 +58,9 @@ def recommend(
     )
 
 
-def fitted(settings: RecommendSettings, shards: int) -> RecommendSettings:
+def fitted(settings: RecommendSettings, shards: int, invocation: Invocation) -> RecommendSettings:
     """The settings with a shard's process as large as the connected cluster has room for beside the others."""
-    import ray
-
-    have: dict[str, Any] = ray.cluster_resources()
-    gpus, cpus = int(have.get("GPU", 0)), max(1, int(have.get("CPU", 1)) // LOGICAL_CPUS_PER_CORE)
+    cpus, gpus = invocation.cluster_size()
     return resized(settings, shards, cpus=cpus, gpus=gpus)
 
 

@@ -14,7 +14,9 @@ from typing import Any, Protocol, Self
 from visnet.batch.recommend_messages import ShardRows
 from visnet.batch.recommend_shard import RecommendShard
 from visnet.batch.recommend_unit import Shards, Unit, write_unit
+from visnet.platform.cluster import selector
 from visnet.platform.content import short_keys
+from visnet.platform.devices import device_for
 from visnet.platform.errors import StoreError
 from visnet.platform.index import IndexManifest, read_files
 from visnet.platform.index_gather import shard_directory
@@ -56,6 +58,7 @@ class OnRay:
             num_gpus=settings.gpus_per_shard,
             max_restarts=-1,
             max_task_retries=-1,
+            label_selector=selector() or None,
             concurrency_groups={"search": 1, "read": 1},
         )(ShardActor)
         self._actors = [actor.remote(store, index, shard, settings) for shard in range(index.shards)]
@@ -76,7 +79,8 @@ class OnRay:
         import ray
 
         # No CPU is asked for: on a cluster that the shards fill, a unit that waited for one would wait for ever.
-        task = ray.remote(num_cpus=0, max_retries=-1, scheduling_strategy="SPREAD")(write_unit)
+        placed: dict[str, Any] = {"scheduling_strategy": "SPREAD", "label_selector": selector() or None}
+        task = ray.remote(num_cpus=0, max_retries=-1, **placed)(write_unit)
         waiting = list(reversed(units))
         running: dict[Any, Unit] = {}
         while waiting or running:
@@ -143,7 +147,7 @@ def open_shard(store: Store, index: IndexManifest, shard: int, settings: Recomme
         raise StoreError(f"can't read {directory}: {error}") from None
     if not len(read.vector_ND) == len(read.rows) == len(read.product_N) == index.shard_rows[shard]:
         raise StoreError(f"{directory} does not have the {index.shard_rows[shard]} rows that its manifest says")
-    device = "cuda" if settings.gpus_per_shard else "cpu"
+    device = device_for(settings.gpus_per_shard)
     return RecommendShard(shard, read, settings, device=device, threads=max(1, int(settings.cpus_per_shard)))
 
 

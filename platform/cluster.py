@@ -7,6 +7,7 @@ Authentication is always explicit (`ray_auth`), and what goes wrong is a `Cluste
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import logging
 import os
@@ -19,10 +20,11 @@ from typing import Any, NoReturn
 
 from visnet.platform.errors import ClusterError, VisnetError
 from visnet.platform.local_cluster import OBJECT_STORE_BYTES, LocalCluster
+from visnet.platform.pools import ALL, Pool
 from visnet.platform.ray_auth import ensure_token
 from visnet.platform.ray_probe import mapped_loopback, probe
 
-__all__ = ["Connection", "LocalCluster", "connect", "ensure_token", "session"]
+__all__ = ["Connection", "LocalCluster", "connect", "current", "ensure_token", "selector", "session"]
 
 NAMESPACE = "visnet"
 CONNECT_TIMEOUT_S = 15.0
@@ -41,6 +43,11 @@ class Connection:
     """The dashboard and jobs API, `http://host:port`; None if the cluster has none."""
     local: bool = False
     """Whether the cluster was started for this session and ends with it."""
+    pool: Pool = ALL
+    """The nodes that this session's work may use."""
+
+
+_SESSION: contextvars.ContextVar[Connection | None] = contextvars.ContextVar("session", default=None)
 
 
 def connect(
@@ -96,8 +103,12 @@ def session(
     log_to_driver: bool = False,
     logging_level: int = logging.WARNING,
     runtime_env: Mapping[str, Any] | None = None,
+    pool: Pool | None = None,
 ) -> Iterator[Connection]:
     """A connected cluster for the length of a command.
+
+    Args:
+        pool: the nodes that its work may use, where the cluster has pools; `current` gives it to whoever starts work.
 
     Attaches if an address is given, `RAY_ADDRESS` is set or this process is in a Ray job or already connected;
     otherwise starts a `LocalCluster` (the other arguments are its own) and ends it afterwards, whatever happens:
@@ -113,11 +124,57 @@ def session(
     }
     if _attaches(address):
         with _disconnecting():
-            yield connect(address, **options)
+            found = connect(address, **options)
+            with _current(dataclasses.replace(found, pool=_usable(pool or ALL))) as connection:
+                yield connection
         return
     own = LocalCluster(num_cpus=num_cpus, num_gpus=num_gpus, object_store_bytes=object_store_bytes, env=env)
     with _signals_raise(), own, _keeping_logs(own), _disconnecting():
-        yield dataclasses.replace(connect(own.address, **options), local=True)
+        found = connect(own.address, **options)
+        with _current(dataclasses.replace(found, local=True)) as connection:
+            yield connection
+
+
+def current() -> Connection | None:
+    """The connection of the session that this is in; None outside of one, as in a task or an actor."""
+    return _SESSION.get()
+
+
+def selector() -> dict[str, str]:
+    """Ray's label selector for whatever this session starts."""
+    connection = current()
+    return {} if connection is None else connection.pool.selector
+
+
+@contextlib.contextmanager
+def _current(connection: Connection) -> Iterator[Connection]:
+    """Make a connection the current one, and keep what Ray Data starts to its pool."""
+    token = _SESSION.set(connection)
+    try:
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.execution_options.label_selector = connection.pool.selector or None
+        context.use_datasource_v2 = False  # its 32 actors for a parquet file's footers run anywhere, whatever the label
+        yield connection
+    finally:
+        _SESSION.reset(token)
+
+
+def _usable(pool: Pool) -> Pool:
+    """The pool, or all nodes if the cluster keeps none apart.
+
+    Raises:
+        ClusterError: it has pools, but not this one.
+    """
+    from visnet.platform import ray_nodes
+
+    if pool.name is None or ray_nodes.capacity(pool):
+        return pool
+    if known := ray_nodes.known_pools():
+        raise ClusterError(f"no node of the cluster is of {pool}, only of {', '.join(sorted(known))}")
+    logger.info("the cluster has no pools, so %s is all of it", pool)
+    return ALL
 
 
 def _target(address: str | None) -> str:

@@ -20,7 +20,9 @@ import click
 
 from visnet.platform.cluster import Connection, session
 from visnet.platform.errors import SettingsError, VisnetError
+from visnet.platform.fleet.definition import ClusterDefinition, find_definition
 from visnet.platform.logs import log_to_stderr
+from visnet.platform.pools import ALL, Pool, pool_of
 from visnet.platform.settings import Settings
 from visnet.platform.settings_file import find_cluster_file, load_settings
 from visnet.platform.store import Store
@@ -48,21 +50,42 @@ class Invocation:
         """The settings, cut to the size of the connected cluster if `fit`."""
         if not fit:
             return self.settings
-        import ray
+        cpus, gpus = self.cluster_size()
+        return self.settings.cut_to(cpus=cpus, gpus=gpus)
 
-        have = ray.cluster_resources()
-        return self.settings.cut_to(
-            cpus=max(1, int(have.get("CPU", 1)) // LOGICAL_CPUS_PER_CORE), gpus=int(have.get("GPU", 0))
-        )
+    def cluster_size(self) -> tuple[int, int]:
+        """Cores and GPUs that the session's cluster has, or may get, for this work."""
+        from visnet.platform import cluster, ray_nodes
+
+        connection = cluster.current()
+        pool = ALL if connection is None else connection.pool
+        cpus, gpus = ray_nodes.total(ray_nodes.capacity(pool))
+        return max(1, int(cpus) // LOGICAL_CPUS_PER_CORE), int(gpus)
+
+    def pool(self, name: str | None, *, setting: str) -> Pool:
+        """A pool of the cluster file."""
+        return pool_of(self.definition, name, setting=setting)
+
+    @functools.cached_property
+    def definition(self) -> ClusterDefinition | None:
+        """The cluster file's machines; None if there is no file, or it names none."""
+        return None if self.cluster_file is None else find_definition(self.cluster_file)
 
     @contextlib.contextmanager
-    def cluster(self, address: str | None) -> Iterator[Connection]:
-        """The Ray cluster for a command's time: the one at `address`, or one of its own on this machine."""
+    def cluster(self, address: str | None, *, serving: bool = False) -> Iterator[Connection]:
+        """The Ray cluster for a command's time: the one at `address`, or one of its own on this machine.
+
+        Args:
+            serving: whether it works in the service's pool, not in that of the jobs.
+        """
+        serve = self.settings.serve
+        pool = self.pool(serve.pool, setting="serve.pool") if serving else self.pool(self.settings.pool, setting="pool")
         cpus = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
         env = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}  # our own lines say where a pass stands
         os.environ.update(env)
         store_bytes = object_store_bytes()
-        with session(address, num_cpus=cpus, object_store_bytes=store_bytes, env=env, log_to_driver=True) as connection:
+        options: dict[str, Any] = {"num_cpus": cpus, "object_store_bytes": store_bytes, "env": env, "pool": pool}
+        with session(address, log_to_driver=True, **options) as connection:
             yield connection
 
     def read_json(self, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from visnet.platform.cluster import selector
 from visnet.platform.errors import VisnetError
 
 J = TypeVar("J")
@@ -24,16 +25,23 @@ def run_tasks(
     """
     import ray
 
-    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=-1)(_call)
+    options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus, "label_selector": selector() or None}
+    task = ray.remote(max_retries=-1, **options)(_call)
     shared = ray.put(function)
     waiting = list(reversed(jobs))
     running: list[Any] = []
-    most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     while waiting or running:
-        while waiting and len(running) < most:
+        while waiting and len(running) < at_once():
             running.append(task.remote(shared, waiting.pop()))
         done, running = ray.wait(running, num_returns=1)
         yield result_of(done[0])
+
+
+def at_once() -> int:
+    """Tasks of a CPU each to hand to Ray at present: more than run at once, so that a cluster that can grow does."""
+    import ray
+
+    return AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def result_of(reference: Any) -> Any:

@@ -34,6 +34,8 @@ class Settings:
 
     store: str = ".visnet"
     """Folder or URL of the store; every node of a cluster must reach it under this name."""
+    pool: str | None = None
+    """Jobs run on nodes with this value of the label `pool` only; None: on any."""
     train: TrainSettings = dataclasses.field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
     triplets: TripletSettings = dataclasses.field(default_factory=TripletSettings)

@@ -94,6 +94,8 @@ class ServeSettings:
     """Hosts that the images of products may be fetched from (`shop.example`, `*.shop.example`); none by default."""
     fetch_private: bool = False
     """Whether those hosts may have private addresses, such as an intranet's."""
+    pool: str | None = None
+    """The service runs on nodes with this value of the label `pool` only; None: on any."""
     detection: DetectionSettings = DetectionSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     shard: ShardSettings = ShardSettings()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -84,8 +85,10 @@ def submit(
     url = jobs_address(address, os.environ)
     ensure_token()
     with _environment(url):
-        store = store_for_job(invocation.settings.store, lambda: one_machine(url, hosts(url)))
-        flags = ["--store", store, *cluster_file_option(invocation.cluster_file), *["--json"] * invocation.as_json]
+        here = functools.cache(lambda: one_machine(url, hosts(url)))
+        store = store_for_job(invocation.settings.store, here)
+        cluster_file = cluster_file_option(invocation.cluster_file, here)
+        flags = ["--store", store, *cluster_file, *["--json"] * invocation.as_json]
         job = Job.start(url, entrypoint([*ENTRYPOINTS[name], *arguments, *flags]), options)
         if no_wait:
             result = {"job": job.id, "status": job.info().status.value, "address": url}
@@ -238,15 +241,17 @@ def store_for_job(location: str, on_this_machine: Callable[[], bool]) -> str:
     )
 
 
-def cluster_file_option(path: Path | None) -> list[str]:
+def cluster_file_option(path: Path | None, on_this_machine: Callable[[], bool]) -> list[str]:
     """What makes the job read the same cluster file, of which it has a copy.
 
     Raises:
-        SettingsError: the file is not in the checkout, so the job would not have it.
+        SettingsError: the file is not in the checkout, so a job elsewhere would not have it.
     """
     if path is None or path.resolve() == _ROOT / "cluster.yaml":
         return []
     if not path.resolve().is_relative_to(_ROOT):
+        if on_this_machine():
+            return ["--cluster-file", str(path.resolve())]
         raise SettingsError(
             f"the cluster file {path} is outside of {_ROOT}, which is all that a job gets: put it there"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import threading
 
@@ -12,6 +13,7 @@ from visnet.platform.command import Invocation, cluster_options, overridden, sha
 from visnet.platform.errors import ClusterError
 from visnet.platform.index import read_index
 from visnet.platform.journal_place import journal_place
+from visnet.platform.pools import Pool
 from visnet.platform.ports import is_free
 from visnet.platform.release import current_release, promote
 from visnet.platform.settings import ServeSettings
@@ -47,11 +49,12 @@ def serve(
     if release is not None:
         promote(store, release)
     chosen = current_release(store)
-    with invocation.cluster(address) as connection:
+    with invocation.cluster(address, serving=True) as connection:
         if detach and connection.local:
             raise ClusterError("--detach needs a cluster that stays: start one, then pass --address or set RAY_ADDRESS")
         settings = overridden(invocation.fitted(fit).serve, host=host, port=port)
-        start(store, chosen.release, settings)
+        settings = dataclasses.replace(settings, pool=connection.pool.name)  # None where the cluster keeps none apart
+        start(store, chosen.release, settings, connection.pool)
         url = f"http://{settings.host}:{settings.port}"
         invocation.report(
             {"url": url, "release": chosen.release, "shards": read_index(store, chosen.index).shards},
@@ -62,8 +65,11 @@ def serve(
             stop()
 
 
-def start(store: Store, release: str, settings: ServeSettings) -> None:
+def start(store: Store, release: str, settings: ServeSettings, pool: Pool) -> None:
     """Start the service on the connected cluster and wait until it serves a release.
+
+    Args:
+        pool: the nodes that it may use, that of the settings.
 
     Raises:
         ClusterError: the port is taken, or a part of the service did not start.
@@ -77,7 +83,7 @@ def start(store: Store, release: str, settings: ServeSettings) -> None:
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
     journal = journal_place(store, settings.journal)
     try:
-        ray_serve.run(build(store, settings, journal), name=APPLICATION, route_prefix="/")
+        ray_serve.run(build(store, settings, journal, pool), name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
         raise ClusterError(f"the service did not start: {error}; the reason is in the log above") from error
     asyncio.run(_until_serving(release))

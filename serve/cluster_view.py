@@ -1,23 +1,20 @@
-"""The cluster as the controller sees and changes it: Serve's applications, and what is free on the nodes.
+"""The cluster as the controller sees and changes it: Serve's applications.
 
 Not for the driver: it is called in a replica, on a thread. Ours are the applications without a route.
 """
 
 from __future__ import annotations
 
-import collections
-import math
 from collections.abc import Sequence
 
 import ray
 from ray import serve
-from ray._private.state import available_resources_per_node, state  # no public call says it by node
 from ray.serve._private.common import DeploymentID  # what the call that Serve's REST API makes takes
 from ray.serve.api import RunTarget
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
-from visnet.platform.placement import Node, Running, State
+from visnet.platform.placement import Running, State
 from visnet.serve.parts import EMBEDDER, SHARD
 
 _STATES = {
@@ -25,9 +22,6 @@ _STATES = {
     ApplicationStatus.DEPLOY_FAILED: State.FAILED,
     ApplicationStatus.UNHEALTHY: State.FAILED,
 }
-NODE_GROUP = "ray.io/node-group"
-"""Label with the node's type of the cluster file."""
-MOST_NODES = 1_000
 _GONE = (ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED)
 
 
@@ -47,31 +41,6 @@ def applications() -> dict[str, Running]:
         reasons = [deployment.message for deployment in application.deployments.values() if deployment.message]
         found[name] = Running(state=state, replicas=replicas, reason=" ".join([application.message, *reasons]).strip())
     return found
-
-
-def nodes() -> list[Node]:
-    """What is free on every node, and the nodes that an autoscaler may add."""
-    free = available_resources_per_node()
-    there = [
-        Node(cpus=have.get("CPU", 0.0), gpus=have.get("GPU", 0.0), memory_bytes=have.get("memory", 0.0))
-        for have in free.values()
-    ]
-    return there + _possible_nodes()
-
-
-def _possible_nodes() -> list[Node]:
-    config = state.get_cluster_config()
-    groups = config.node_group_configs if config is not None else ()
-    there = collections.Counter(node["Labels"].get(NODE_GROUP) for node in ray.nodes() if node["Alive"])
-    return [
-        Node(
-            cpus=group.resources.get("CPU", 0),
-            gpus=group.resources.get("GPU", 0),
-            memory_bytes=group.resources.get("memory", math.inf),  # a cluster file seldom says it
-        )
-        for group in groups
-        for _ in range(min(group.max_count, MOST_NODES) - there[group.name])
-    ]
 
 
 def start(targets: Sequence[RunTarget]) -> None:

@@ -20,11 +20,13 @@ import pydantic
 from visnet.platform import release as releases
 from visnet.platform.errors import VisnetError
 from visnet.platform.placement import Activate, End, Ingress, Plan, Refuse, Resize, Running, Seen, Start, State, decide
+from visnet.platform.pools import Pool
+from visnet.platform.ray_nodes import free
 from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
 from visnet.serve import telemetry
 from visnet.serve.backfill import Backfill
-from visnet.serve.cluster_view import applications, end, nodes, resize, start
+from visnet.serve.cluster_view import applications, end, resize, start
 from visnet.serve.observed import observed
 from visnet.serve.parts import embedder_name, plan_of, shard_names, targets
 from visnet.serve.service_state import Encoder, Promotion, ServiceState, Serving, Switch
@@ -47,12 +49,14 @@ class Controller:
 
     Args:
         journal: where the journal is, if there is one.
+        pool: the nodes that the service may use, with those that may come.
     """
 
-    def __init__(self, store: Store, settings: ServeSettings, journal: str | None) -> None:
+    def __init__(self, store: Store, settings: ServeSettings, journal: str | None, pool: Pool) -> None:
         self._store = store
         self._settings = settings
         self._journal = journal
+        self._pool = pool
         self._plans: dict[str, Plan] = {}
         self._digests: dict[str, str] = {}
         self._running: dict[str, Running] = {}
@@ -121,7 +125,7 @@ class Controller:
             wanted=wanted,
             serving=self._serving,
             running=running,
-            nodes=await asyncio.to_thread(nodes) if wanted is not None and _missing(wanted, running) else [],
+            nodes=await asyncio.to_thread(free, self._pool) if wanted is not None and _missing(wanted, running) else [],
             ingresses=self._heard(),
         )
         for action in decide(seen):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from visnet.platform.detector import load_detector
+from visnet.platform.devices import device_for
 from visnet.platform.encoder import load_encoder
 from visnet.platform.settings import EmbedderSettings
 from visnet.platform.store import Store
@@ -45,7 +46,7 @@ class EmbedderServer:
         self, store: Store, encoder: str, detector: str | None, settings: EmbedderSettings, *, margin: float
     ) -> None:
         observed()
-        device = "cuda" if settings.gpus else "cpu"
+        device = device_for(settings.gpus)
         self._encoder = load_encoder(store, encoder, device=device)
         found_by = load_detector(store, detector, device=device) if detector is not None else None
         self._looking = Looking(self._encoder, found_by, margin=margin, batch_size=settings.max_batch_size)

@@ -16,6 +16,7 @@ from ray.serve.api import RunTarget
 from visnet.platform.allocator import ENVIRONMENT
 from visnet.platform.detector import detector_directory
 from visnet.platform.encoder import encoder_directory
+from visnet.platform.fleet.definition import POOL
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.manifest import digest_of
 from visnet.platform.placement import Part, Plan
@@ -72,7 +73,8 @@ def targets(
 def _embedder_part(store: Store, manifest: ReleaseManifest, settings: ServeSettings) -> Part:
     chosen = settings.embedder
     margin = settings.detection.margin
-    kind = digest_of(dataclasses.asdict(chosen), *([manifest.detector, margin] if manifest.detector else []))
+    further = [manifest.detector, margin] if manifest.detector else []
+    kind = digest_of(dataclasses.asdict(chosen), settings.pool, *further)
     held = store.size_bytes(encoder_directory(manifest.encoder))
     if manifest.detector is not None:
         held += store.size_bytes(detector_directory(manifest.detector))
@@ -90,7 +92,7 @@ def _shard_parts(
     manifest: ReleaseManifest, index: IndexManifest, settings: ServeSettings, journal: str | None
 ) -> list[Part]:
     chosen = settings.shard
-    kind = digest_of(dataclasses.asdict(dataclasses.replace(chosen, replicas=1)), journal)
+    kind = digest_of(dataclasses.asdict(dataclasses.replace(chosen, replicas=1)), journal, settings.pool)
     return [
         Part(
             name=f"{SHARD}-{number}-{manifest.release}-{kind}",
@@ -125,7 +127,9 @@ def _embedder_app(store: Store, manifest: ReleaseManifest, settings: ServeSettin
             "downscale_delay_s": chosen.downscale_delay_s,
             "look_back_period_s": min(30.0, chosen.upscale_delay_s),
         },
-        ray_actor_options=_resources(chosen.cpus, chosen.gpus, environment=None if chosen.gpus else ENVIRONMENT),
+        ray_actor_options=actor_options(
+            settings, chosen.cpus, chosen.gpus, environment=None if chosen.gpus else ENVIRONMENT
+        ),
     )
     return deployment.bind(store, manifest.encoder, manifest.detector, chosen, margin=settings.detection.margin)
 
@@ -138,15 +142,23 @@ def _shard_app(store: Store, plan: Plan, number: int, settings: ServeSettings, j
         num_replicas=part.replicas,
         max_ongoing_requests=HANDLE_REQUESTS,
         max_replicas_per_node=1 if part.spread else None,
-        ray_actor_options=_resources(part.cpus, part.gpus, memory_bytes=part.memory_bytes),
+        ray_actor_options=actor_options(settings, part.cpus, part.gpus, memory_bytes=part.memory_bytes),
     )
     return deployment.bind(store, plan.release, number, settings.shard, journal)
 
 
-def _resources(
-    cpus: float, gpus: float, *, memory_bytes: int = 0, environment: dict[str, str] | None = None
+def actor_options(
+    settings: ServeSettings,
+    cpus: float,
+    gpus: float = 0.0,
+    *,
+    memory_bytes: int = 0,
+    environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
+    """Ray's options for a replica: what it takes, on the nodes of the service's pool."""
     options: dict[str, Any] = {"num_cpus": cpus}
+    if settings.pool is not None:
+        options["label_selector"] = {POOL: settings.pool}
     if gpus:
         options["num_gpus"] = gpus
     if memory_bytes:

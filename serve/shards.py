@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 
 from visnet.platform.catalog import open_catalog
+from visnet.platform.devices import device_for
 from visnet.platform.errors import NotFoundError
 from visnet.platform.index import LOCATION_FIELDS, load_shard, read_index
 from visnet.platform.journal import open_journal
@@ -58,7 +59,7 @@ class ShardServer:
         threads = max(1, int(settings.cpus))
         manifest = read_release(store, release)
         index = read_index(store, manifest.index)
-        device = "cuda" if settings.gpus else "cpu"
+        device = device_for(settings.gpus)
         base = load_shard(store, manifest.index, shard, encoder_digest=manifest.encoder_digest, device=device)
         self._release = release
         self._shard = LiveShard(base, device=device)

@@ -9,9 +9,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from visnet.platform.admission_desk import Grant, admitted
+from visnet.platform.cluster import current, selector
 from visnet.platform.errors import VisnetError
+from visnet.platform.pools import ALL
+from visnet.platform.ray_nodes import capacity, gpus_are_pretended, total
 from visnet.platform.settings_train import JobSettings
 from visnet.platform.store import Store
 from visnet.train.outcome import RUNS
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     import ray.data
 
 CHECKPOINTS_KEPT = 2
+DECODING_CPUS = 1.0
+"""Left beside the workers: a training that took every CPU would wait for its own data for ever."""
 PLACE = ("workers", "min_workers", "elastic_check_s", "cpus_per_worker", "gpus_per_worker", "backend", "max_failures")
 """Settings that say where a run takes place, not what comes of it: with others it goes on from its checkpoint."""
 
@@ -60,32 +67,54 @@ def fit(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     refuse_hang(settings, cpus=cluster_cpus())
-    started = time.monotonic()
-    given = {"settings": dataclasses.asdict(settings), "store": store.location, "key": key}
-    trainer = TorchTrainer(
-        worker,
-        train_loop_config={**given, **config()},
-        torch_config=TorchConfig(backend=backend(settings)),
-        scaling_config=scaling(settings, cpus=cluster_cpus()),
-        run_config=RunConfig(
-            name=key,
-            storage_path=store.path(RUNS),
-            storage_filesystem=store.filesystem,
-            failure_config=FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
-        ),
-        datasets=dict(datasets()),
-        dataset_config=DataConfig(datasets_to_split=list(split)),
-    )
     store.make_directory(RUNS)
-    try:
-        result = trainer.fit()
-    except Exception as error:  # Ray wraps what the workers raised in types of its own
-        raise VisnetError(f"the training failed: {_root_cause(error)}") from error
+    with _admitted(settings) as grant:
+        started = time.monotonic()
+        given = {"settings": dataclasses.asdict(settings), "store": store.location, "key": key}
+        trainer = TorchTrainer(
+            worker,
+            train_loop_config={**given, **config()},
+            torch_config=TorchConfig(backend=backend(settings)),
+            scaling_config=scaling(dataclasses.replace(settings, workers=grant.copies), cpus=cluster_cpus()),
+            run_config=RunConfig(
+                name=key,
+                storage_path=store.path(RUNS),
+                storage_filesystem=store.filesystem,
+                failure_config=FailureConfig(max_failures=settings.max_failures),
+                checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+            ),
+            datasets=dict(datasets()),
+            dataset_config=DataConfig(datasets_to_split=list(split), execution_options=_ingest()),
+        )
+        try:
+            result = trainer.fit()
+        except Exception as error:  # Ray wraps what the workers raised in types of its own
+            raise VisnetError(f"the training failed: {_root_cause(error)}") from error
     if result.return_value is not None:
         raise VisnetError(f"the training was given up: {result.return_value}")
     with result.checkpoint.as_directory() as folder:
         return State.load(folder), time.monotonic() - started
+
+
+def _admitted(settings: JobSettings) -> AbstractContextManager[Grant]:
+    """Room for the workers, for as long as the training lasts: it can't give any back."""
+    return admitted(
+        kind=settings.section,
+        least=settings.min_workers or settings.workers,
+        most=settings.workers,
+        cpus=settings.cpus_per_worker,
+        gpus=settings.gpus_per_worker,
+        beside_cpus=DECODING_CPUS,
+    )
+
+
+def _ingest() -> Any:
+    """Ray Data's options for the workers' data: on the nodes of this session's pool."""
+    from ray.train import DataConfig
+
+    options = DataConfig.default_ingest_options()
+    options.label_selector = selector() or None
+    return options
 
 
 def scaling(settings: JobSettings, *, cpus: float) -> Any:
@@ -107,6 +136,7 @@ def scaling(settings: JobSettings, *, cpus: float) -> Any:
         use_gpu=settings.gpus_per_worker > 0,
         resources_per_worker=resources,
         elastic_resize_monitor_interval_s=settings.elastic_check_s,
+        label_selector=selector() or None,
     )
 
 
@@ -114,14 +144,13 @@ def backend(settings: JobSettings) -> str:
     """What carries tensors between the workers."""
     if settings.backend != "auto":
         return settings.backend
-    return "nccl" if settings.gpus_per_worker else "gloo"
+    return "nccl" if settings.gpus_per_worker and not gpus_are_pretended() else "gloo"
 
 
 def cluster_cpus() -> float:
-    """Logical CPUs of the connected cluster."""
-    import ray
-
-    return float(ray.cluster_resources().get("CPU", 0))
+    """Logical CPUs that the connected cluster has, or may get, for this session's work."""
+    connection = current()
+    return total(capacity(ALL if connection is None else connection.pool))[0]
 
 
 def refuse_hang(settings: JobSettings, *, cpus: float) -> None:
@@ -132,7 +161,7 @@ def refuse_hang(settings: JobSettings, *, cpus: float) -> None:
     """
     workers = settings.min_workers or settings.workers
     want = workers * settings.cpus_per_worker
-    if not settings.gpus_per_worker and want + 1 > cpus:
+    if not settings.gpus_per_worker and want + DECODING_CPUS > cpus:
         lower = f"{settings.section}.workers or {settings.section}.cpus_per_worker"
         raise VisnetError(
             f"{workers} workers of {settings.cpus_per_worker:g} CPUs and 1 CPU for decoding need {want + 1:g} "

@@ -86,11 +86,18 @@ def read_definition(path: Path) -> ClusterDefinition:
     Raises:
         SettingsError: it can't be read, or what it says of the machines can't be; the text names the key.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"can't read {path}: {error}") from None
-    return parse_definition(content, source=str(path))
+    return parse_definition(_read(path), source=str(path))
+
+
+def find_definition(path: Path) -> ClusterDefinition | None:
+    """The same; None for a file that holds settings only.
+
+    Raises:
+        SettingsError: as `read_definition`.
+    """
+    content = _read(path)
+    named = isinstance(content, dict) and "available_node_types" in content
+    return parse_definition(content, source=str(path)) if named else None
 
 
 def parse_definition(content: Any, *, source: str) -> ClusterDefinition:
@@ -113,6 +120,13 @@ def parse_definition(content: Any, *, source: str) -> ClusterDefinition:
         raise SettingsError(f"{source}: " + "; ".join(_explain(wrong) for wrong in error.errors())) from None
     _check(definition, source)
     return definition
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"can't read {path}: {error}") from None
 
 
 def _check(definition: ClusterDefinition, source: str) -> None:

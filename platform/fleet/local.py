@@ -4,8 +4,8 @@
     status(name)        # what the autoscaler knows
     down(name)          # ends this cluster's processes, and no others
 
-Its folder is `~/.visnet/clusters/NAME`: the rendered file, the nodes, their logs. Costs 15 to 25 s to start, 5 s more for
-each node when it is needed. `platform/local_cluster.py` is the simpler thing that ends with its command.
+Its folder is `~/.visnet/clusters/NAME`: the rendered file, the nodes, their logs. Costs about 10 s to start, and as
+much for the first node that is needed. `platform/local_cluster.py` is the simpler thing that ends with its command.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def up(
     if (known := find(name)) is not None:
         if dashboard_answers(known.dashboard_url, timeout_s=5.0):
             if known.source != source:
-                raise ClusterError(f"a cluster {name!r} runs already, from {known.source}: end it, or give another --name")
+                raise ClusterError(
+                    f"a cluster {name!r} runs already, from {known.source}: end it, or give another --name"
+                )
             logger.info("cluster %s is up already", name)
             return known
         logger.warning("cluster %s was not ended properly; ending what is left of it", name)

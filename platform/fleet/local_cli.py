@@ -39,7 +39,9 @@ def up(invocation: Invocation, here: bool, name: str | None, idle_timeout_s: flo
       visnet cluster down
     """
     if not here:
-        raise SettingsError("only --local is visnet's own: on a cloud Ray's launcher takes the file, ray up cluster.yaml")
+        raise SettingsError(
+            "only --local is visnet's own: on a cloud Ray's launcher takes the file, ray up cluster.yaml"
+        )
     definition = _definition(invocation, name)
     made = local.up(
         definition,
@@ -69,7 +71,9 @@ def down(invocation: Invocation, name: str | None) -> None:
     """End this machine's cluster with all that runs on it; no other Ray is touched. What is in the store stays."""
     wanted = name or _definition(invocation, None).cluster_name
     was_there = local.down(wanted)
-    invocation.report({"name": wanted, "ended": was_there}, f"cluster {wanted} {'ended' if was_there else 'was not up'}")
+    invocation.report(
+        {"name": wanted, "ended": was_there}, f"cluster {wanted} {'ended' if was_there else 'was not up'}"
+    )
 
 
 def _definition(invocation: Invocation, name: str | None) -> ClusterDefinition:

@@ -1,7 +1,7 @@
 """The cluster file for one machine: the same node types, as processes with logical CPUs and GPUs.
 
-What Ray's launcher and autoscaler read is made of cluster.yaml: the provider and the commands are replaced, the types with
-their resources, labels and bounds stay.
+What Ray's launcher and autoscaler read is made of cluster.yaml: the provider and the commands are replaced, the types
+with their resources, labels and bounds stay.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def rendered(definition: ClusterDefinition, machine: Machine) -> dict[str, Any]:
             "type": "external",
             "module": "visnet.platform.fleet.local_provider.LocalProvider",
             "state_dir": str(machine.directory),
+            "socket_dir": str(machine.ray_directory),
             "gcs_port": machine.gcs_port,
             "gpus": machine.gpus,
             "environment": {**machine.environment, **LOOKS},

@@ -1,8 +1,8 @@
 """The nodes of a cluster on one machine: processes, and a folder that says which they are.
 
-The folder outlives any process, so that the autoscaler, `visnet cluster` and `ray up` / `ray down` see the same nodes. Of
-every node it holds a file with its tags; its processes carry the node's id and the cluster's folder in their environment,
-and only such processes are ever ended. Needs /proc.
+The folder outlives any process, so that the autoscaler, `visnet cluster` and `ray up` / `ray down` see the same nodes.
+Of every node it holds a file with its tags; its processes carry that file's name and the cluster's folder in their
+environment, and only such processes are ever ended. Needs /proc.
 """
 
 from __future__ import annotations

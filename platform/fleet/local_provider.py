@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
     """Nodes that are processes of this machine.
 
     Args:
-        provider_config: as `local_config.rendered` makes it: `state_dir`, `gcs_port`, `environment`.
+        provider_config: as `local_config.rendered` makes it: `state_dir`, `socket_dir`, `gcs_port`, `gpus`, `environment`.
     """
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
@@ -90,11 +91,13 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
     ) -> None:
         """Start workers, and leave it to them to join the cluster."""
         ready = {**tags, TAG_RAY_NODE_KIND: NODE_KIND_WORKER, TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}
-        command = worker_command(self.provider_config["gcs_port"], resources, labels)
         outer = {name: value for name, value in os.environ.items() if name not in _THE_HEADS}
         env = {**outer, **self.provider_config["environment"], "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE]}
         gpus = int(resources.get("GPU", 0))
-        made = [self._nodes.start(command, ready, {**env, **self._visible_gpus(gpus)}) for _ in range(count)]
+        made = []
+        for _ in range(count):
+            command = self._command(resources, labels)
+            made.append(self._nodes.start(command, ready, {**env, **self._visible_gpus(gpus)}))
         for node in made:
             self._await_start(node)
 
@@ -118,6 +121,16 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
         return cluster_config
+
+    def _command(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> list[str]:
+        """The command that is a node as long as it runs."""
+        given = {
+            "gcs_address": f"{LOOPBACK}:{self.provider_config['gcs_port']}",
+            "sockets": f"{self.provider_config['socket_dir']}/{secrets.token_hex(4)}",
+            "resources": dict(resources),
+            "labels": dict(labels),
+        }
+        return [sys.executable, "-m", "visnet.platform.fleet.local_node", json.dumps(given)]
 
     def _await_start(self, node: LocalNode) -> None:
         """Wait until a node is up; one that ends at once is told to the autoscaler, which then waits before the next.
@@ -204,9 +217,3 @@ class LocalRunner(CommandRunnerInterface):  # type: ignore[misc]
 
     def remote_shell_command_str(self) -> str:
         return "bash"
-
-
-def worker_command(gcs_port: int, resources: Mapping[str, float], labels: Mapping[str, str]) -> list[str]:
-    """The command that is a node as long as it runs."""
-    given = {"gcs_address": f"{LOOPBACK}:{gcs_port}", "resources": dict(resources), "labels": dict(labels)}
-    return [sys.executable, "-m", "visnet.platform.fleet.local_node", json.dumps(given)]

@@ -64,7 +64,9 @@ def table(status: Status) -> str:
     head = ("type", "node", "state", "used", "processes")
     rows = [(one.type, one.node, one.state, _used(one), str(one.processes or "")) for one in status.nodes]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
     return "\n".join([*lines, *(f"waiting: {demand}" for demand in status.waiting)])
 
 

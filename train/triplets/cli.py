@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from visnet.platform.admission_desk import admitted
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options, where_option
 from visnet.platform.triplets import TripletsManifest, triplets_directory
@@ -61,7 +62,16 @@ def triplets(
     check_settings(overridden(invocation.settings.triplets, **options))
     with invocation.cluster(address):
         settings = overridden(invocation.fitted(fit).triplets, **options)
-        manifest, stood = make_triplets(store, catalog, wanted, settings, OnRay(settings))
+        with admitted(
+            kind="triplets",
+            least=1,
+            most=settings.actors,
+            cpus=settings.cpus_per_actor,
+            gpus=settings.gpus_per_actor,
+            beside_cpus=1.0 if settings.gpus_per_actor else 0.0,
+        ) as grant:
+            runner = OnRay(dataclasses.replace(settings, actors=grant.copies))
+            manifest, stood = make_triplets(store, catalog, wanted, settings, runner)
     seconds = round(time.monotonic() - started, 1)
     directory = triplets_directory(manifest.triplets)
     paths = [store.path(f"{directory}/{name}") for name in store.names(directory) if name.endswith(".png")]

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from visnet.platform.devices import device_for
+from visnet.platform.ray_nodes import gpus_are_pretended
 from visnet.platform.ray_tasks import run_tasks
 from visnet.platform.settings import TripletSettings
 from visnet.platform.store import Store
@@ -29,7 +31,7 @@ class OnRay:
 
     def __init__(self, settings: TripletSettings) -> None:
         self._settings = settings
-        self.device = "cuda" if settings.gpus_per_actor else "cpu"
+        self.device = "cuda" if settings.gpus_per_actor and not gpus_are_pretended() else "cpu"
 
     def embed(
         self, units: Sequence[Unit], decode: DecodeUnits, store: Store, directory: str, scorers: Mapping[str, Scorer]
@@ -93,7 +95,7 @@ class EmbedRow:
 
         torch.set_num_threads(max(1, int(settings.cpus_per_actor)))
         held = ray.get(scorers)
-        self._embed = EmbedUnits(store, directory, held, device="cuda" if settings.gpus_per_actor else "cpu")
+        self._embed = EmbedUnits(store, directory, held, device=device_for(settings.gpus_per_actor))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         accounts = [self._embed(pickle.loads(packed.as_buffer())) for packed in rows["decoded"]]

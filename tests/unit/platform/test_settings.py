@@ -83,6 +83,7 @@ def wrong_values() -> list[tuple[str, Any]]:
     right += [("train.channels_last", True), ("train.compile", True), ("recommend.same_category", True)]
     right += [("recommend.in_stock", value) for value in (None, "many", "2")]
     right += [("serve.journal", value) for value in (None, "many", "2")]
+    right += [(key, value) for key in ("pool", "serve.pool") for value in (None, "many", "2")]
     right += [("serve.fetch_private", True), ("serve.shard.apart", True)]
     right += [("recommend.price_band", None), ("recommend.candidates", None)]
     return [
