@@ -15,12 +15,13 @@ OWN = {
     "submit": "visnet.platform.submit:submit",
     "journal": "visnet.platform.journal_cli:journal",
     "key": "visnet.platform.keys_cli:key",
+    "store": "visnet.platform.store_cli:store",
     "cluster": "visnet.platform.fleet.cli:cluster",
     "doctor": "visnet.platform.doctor:doctor",
 }
 ORDER = (
     *("catalog", "train", "eval", "embed", "index", "recommend", "release", "serve", "search", "key", "journal"),
-    *("fold", "submit", "cluster", "doctor"),
+    *("fold", "store", "submit", "cluster", "doctor"),
 )
 
 
