@@ -18,6 +18,11 @@ logger = logging.getLogger(__name__)
 
 GRPC_MESSAGE_BYTES = 64 * 2**20
 """Largest message between deployments: a batch of decoded images is over gRPC's usual 4 MiB."""
+RETRY_ON = "conn-failure empty-response"
+"""A request is given to another ingress if the one that had it dies without a word. Nothing is done twice by that: a
+write that is made again leaves what the first one left."""
+RETRIED_BYTES = 64 * 2**10
+"""HAProxy keeps so much of a request in order to send it again; a larger one, such as a photo, it can't."""
 DRAIN_S = 2
 """How long a replica that leaves goes on answering. Ray's 30 s is for proxies on many nodes; here it only delays."""
 
@@ -61,6 +66,8 @@ def serve_environment(folder: Path, ports: PortBlock) -> dict[str, str]:
         return environment | {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
     return environment | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_RETRY_ON": RETRY_ON,
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(RETRIED_BYTES),
         _BINARY: str(_write_script(folder / "haproxy", binary, ports)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),

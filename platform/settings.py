@@ -78,7 +78,7 @@ class Settings:
             cpus=min(self.serve.shard.cpus, _each(cpus, self.index.shards)),
             replicas=1,  # and room for those of another release beside them
         )
-        serve = dataclasses.replace(self.serve, ingress_replicas=1, embedder=embedder, shard=shard)
+        serve = dataclasses.replace(self.serve, ingress_replicas=1, ingress_apart=False, embedder=embedder, shard=shard)
         return dataclasses.replace(self, train=train, detector=detector, triplets=triplets, embed=embed, serve=serve)
 
 

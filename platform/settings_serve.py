@@ -73,6 +73,8 @@ class ServeSettings:
     """Where HTTP listens; 0.0.0.0 to be reached from other machines."""
     port: Annotated[Whole, Ge(1), Le(65535)] = 8000
     ingress_replicas: AtLeastOne = 1
+    ingress_apart: bool = False
+    """No node holds two ingresses, so that a node may die."""
     max_ongoing_requests: AtLeastOne = 256
     """Requests in flight per ingress replica; what is beyond waits in the queue."""
     max_queued_requests: AtLeastOne = 512

@@ -34,6 +34,7 @@ def build(store: Store, settings: ServeSettings, journal: str | None, pool: Pool
         Ingress,
         name="ingress",
         num_replicas=settings.ingress_replicas,
+        max_replicas_per_node=1 if settings.ingress_apart else None,
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=RETRY_AFTER_S),

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+from visnet.platform.doctor_checks import available_bytes
 from visnet.platform.errors import ClusterError
 from visnet.platform.fleet.definition import ClusterDefinition
 from visnet.platform.fleet.local_config import Machine, rendered
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 180.0
 DASHBOARD_PORT, GCS_PORT = 8265, 6379
 """Ray's own, taken where they are free, so that its commands find the cluster without being told."""
+MEMORY_BYTES = 4 * 2**30
+"""Of a node, where the system does not say what it has."""
 _TAIL_LINES = 25
 
 
@@ -185,6 +188,7 @@ def _prepare(
         environment={**ray_environment(ray_directory, ports), "RAY_AUTH_MODE": "token"},
         gpus=gpus,
         object_store_bytes=object_store_bytes,
+        memory_bytes=available_bytes() or MEMORY_BYTES,
         idle_timeout_s=idle_timeout_s,
     )
     made.file.write_text(yaml.safe_dump(rendered(definition, machine), sort_keys=False))

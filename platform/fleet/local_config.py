@@ -39,6 +39,8 @@ class Machine:
     """Real ones; 0: the nodes' GPUs are pretended."""
     object_store_bytes: int
     """Of each node; of shared memory."""
+    memory_bytes: int
+    """What a node offers where its type does not say; the autoscaler starts none for work that asks for memory else."""
     idle_timeout_s: float | None
     """Instead of the file's; None for the file's."""
 
@@ -57,7 +59,7 @@ def rendered(definition: ClusterDefinition, machine: Machine) -> dict[str, Any]:
             "type": "external",
             "module": "visnet.platform.fleet.local_provider.LocalProvider",
             "state_dir": str(machine.directory),
-            "socket_dir": str(machine.ray_directory),
+            "ray_dir": str(machine.ray_directory),
             "gcs_port": machine.gcs_port,
             "gpus": machine.gpus,
             "environment": {**machine.environment, **LOOKS},
@@ -110,6 +112,7 @@ def _type(kind: NodeType, machine: Machine) -> dict[str, Any]:
     made: dict[str, Any] = {
         "resources": {
             "CPU": 0,
+            "memory": machine.memory_bytes,
             **{name: int(amount) for name, amount in kind.resources.items()},
             "object_store_memory": machine.object_store_bytes,
         },

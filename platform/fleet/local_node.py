@@ -1,6 +1,6 @@
 """One node of a cluster on this machine, as a program: it is a Ray node until it is ended or one of its daemons dies.
 
-    python -m visnet.platform.fleet.local_node '{"gcs_address": "127.0.0.1:6379", "sockets": "/tmp/n1", "resources": …}'
+    python -m visnet.platform.fleet.local_node '{"gcs_address": "127.0.0.1:6379", "temp_dir": "/tmp/n1", "resources": …}'
 
 `ray start --address` does the same, but not on loopback: there it refuses a second node.
 """
@@ -20,12 +20,12 @@ LOOPBACK = "127.0.0.1"
 LOOK_S = 1.0
 
 
-def start(gcs_address: str, sockets: str, resources: Mapping[str, float], labels: Mapping[str, str]) -> Node:
+def start(gcs_address: str, temp_dir: str, resources: Mapping[str, float], labels: Mapping[str, str]) -> Node:
     """Start the node's daemons, which end with this process.
 
     Args:
         gcs_address: the head's, `host:port`.
-        sockets: how the paths of its two sockets begin; Ray's own choice collides where nodes start at once.
+        temp_dir: the node's own, with a short path. Nodes that shared one would unpack a job's files over each other.
         resources: as a node type of cluster.yaml has them, with `object_store_memory`.
     """
     custom = dict(resources)
@@ -38,8 +38,7 @@ def start(gcs_address: str, sockets: str, resources: Mapping[str, float], labels
         object_store_memory=int(custom.pop("object_store_memory")),
         resources=custom,
         labels=dict(labels),
-        plasma_store_socket_name=f"{sockets}-store",
-        raylet_socket_name=f"{sockets}-raylet",
+        temp_dir=temp_dir,
         min_worker_port=0,
         max_worker_port=0,
         dashboard_agent_listen_port=0,

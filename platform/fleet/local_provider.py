@@ -46,7 +46,7 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
     """Nodes that are processes of this machine.
 
     Args:
-        provider_config: as `local_config.rendered` makes it: `state_dir`, `socket_dir`, `gcs_port`, `gpus`, `environment`.
+        provider_config: as `local_config.rendered` makes it: `state_dir`, `ray_dir`, `gcs_port`, `gpus`, `environment`.
     """
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
@@ -126,7 +126,7 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
         """The command that is a node as long as it runs."""
         given = {
             "gcs_address": f"{LOOPBACK}:{self.provider_config['gcs_port']}",
-            "sockets": f"{self.provider_config['socket_dir']}/{secrets.token_hex(4)}",
+            "temp_dir": f"{self.provider_config['ray_dir']}/{secrets.token_hex(4)}",
             "resources": dict(resources),
             "labels": dict(labels),
         }

@@ -84,7 +84,7 @@ def wrong_values() -> list[tuple[str, Any]]:
     right += [("recommend.in_stock", value) for value in (None, "many", "2")]
     right += [("serve.journal", value) for value in (None, "many", "2")]
     right += [(key, value) for key in ("pool", "serve.pool") for value in (None, "many", "2")]
-    right += [("serve.fetch_private", True), ("serve.shard.apart", True)]
+    right += [("serve.fetch_private", True), ("serve.ingress_apart", True), ("serve.shard.apart", True)]
     right += [("recommend.price_band", None), ("recommend.candidates", None)]
     return [
         (key, wrong)
