@@ -28,7 +28,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m visnet.platform.demo $(if $(ONCE),--once)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	@.ci/check

@@ -110,7 +110,7 @@ class OnRay:
             most=settings.actors,
             cpus=settings.cpus_per_actor,
             gpus=settings.gpus_per_actor,
-            beside_cpus=1.0 if settings.gpus_per_actor else 0.0,
+            beside_cpus=settings.decoding_cpus if settings.gpus_per_actor else 0.0,
             shrinks=True,
         ) as grant:
             left = list(units)
@@ -122,7 +122,7 @@ class OnRay:
                     yield rows
                 gc.collect()  # what still refers to the dataset would keep its actors
                 before, left = left, missing_units(work.files)
-                if left and not told:
+                if len(left) == len(before):
                     raise StoreError(f"{len(left)} units of {work.files.directory} were computed, but not written")
                 yield plan.rows_of(before) - plan.rows_of(left) - told  # done, but not told before it was stopped
                 if left:
@@ -131,6 +131,7 @@ class OnRay:
     def _until_resized(self, work: Work, units: Sequence[int], grant: Grant) -> Iterator[int]:
         """Compute units until all are done, or the pass should have another size."""
         done = 0
+        grant.limit_data()
         running = self._dataset(work, units).iter_batches(batch_size=None, batch_format="pyarrow")
         for batch in running:
             done += len(batch)
@@ -195,6 +196,8 @@ def _downloaders(work: Work) -> int:
     import ray
 
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    if work.settings.gpus_per_actor:
+        cpus = min(cpus, max(1, int(work.settings.actors * work.settings.decoding_cpus)))
     return min(work.settings.fetch.at_once, work.settings.fetch.per_host, cpus)
 
 

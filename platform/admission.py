@@ -8,7 +8,9 @@ nobody passes one that waits in front of him, so a large job is not starved by m
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 from visnet.platform.placement import Node
@@ -34,7 +36,7 @@ class Claim:
     gpus: float
     """Of each copy."""
     beside_cpus: float = 0.0
-    """For what it does beside them, such as decoding."""
+    """For each copy, on any node: what it does beside them, such as decoding."""
     shrinks: bool = False
     """Whether it gives copies back when it is asked to, down to the least."""
     holds: int = 0
@@ -89,29 +91,34 @@ def decide(claims: Sequence[Claim], nodes: Sequence[Node]) -> dict[str, Answer]:
             admitted.append(claim)
         else:
             blocked = claim
-            answers[claim.id] = Answer(copies=0, reason=f"{_wants(claim)}; {_held(running, nodes)}")
+            answers[claim.id] = Answer(copies=0, reason=f"{_wants(claim)}; {_held([*running, *admitted], nodes)}")
     _grow(running, admitted, copies, nodes)
+    now = [(claim, claim.holds) for claim in running]
     for claim in admitted:
-        now = [(other, max(other.holds, copies[other.id])) for other in running] + _with(admitted, copies)
+        now.append((claim, copies[claim.id]))
         if _fit(now, nodes):
             answers[claim.id] = Answer(copies=copies[claim.id])
         else:  # it is its turn, once the others have shrunk
             answers[claim.id] = Answer(
                 copies=0, reason=f"{_wants(claim)}; {_held(running, nodes)}; they are asked for it"
             )
-    return answers | {claim.id: Answer(copies=copies[claim.id]) for claim in running}
+    shrunk = _fit([(claim, max(claim.holds, copies[claim.id])) for claim in (*running, *admitted)], nodes)
+    for claim in running:  # nobody grows into what another has still to give back
+        answers[claim.id] = Answer(copies=copies[claim.id] if shrunk else min(copies[claim.id], claim.holds))
+    return answers
 
 
 def _grow(running: Sequence[Claim], admitted: Sequence[Claim], copies: dict[str, int], nodes: Sequence[Node]) -> None:
     """Give what is left, by priority: to who starts, and to those who run and can take it."""
     growing = [claim for claim in (*running, *admitted) if claim.shrinks or not claim.holds]
     everybody = [*running, *admitted]
+
+    def too_many(claim: Claim, count: int) -> bool:
+        return not _fit(_with(everybody, {**copies, claim.id: count}), nodes)
+
     for claim in sorted(growing, key=lambda claim: -claim.priority):
-        while copies[claim.id] < claim.most:
-            copies[claim.id] += 1
-            if not _fit(_with(everybody, copies), nodes):
-                copies[claim.id] -= 1
-                break
+        more = range(copies[claim.id] + 1, claim.most + 1)
+        copies[claim.id] += bisect.bisect_left(more, True, key=functools.partial(too_many, claim))
 
 
 def _with(claims: Sequence[Claim], copies: Mapping[str, int]) -> list[tuple[Claim, int]]:
@@ -122,18 +129,27 @@ def _fit(wanted: Sequence[tuple[Claim, int]], nodes: Sequence[Node]) -> bool:
     """Whether all find room at once: the largest copies first, each on the fullest node that has room."""
     free = [[node.gpus, node.cpus] for node in nodes]
     for claim, count in sorted(wanted, key=lambda entry: (-entry[0].gpus, -entry[0].cpus)):
-        for _ in range(count):
-            places = [have for have in free if have[0] + 1e-9 >= claim.gpus and have[1] + 1e-9 >= claim.cpus]
-            if not places:
-                return False
-            chosen = min(places)
-            chosen[0] -= claim.gpus
-            chosen[1] -= claim.cpus
-    return sum(have[1] for have in free) + 1e-9 >= sum(claim.beside_cpus for claim, count in wanted if count)
+        left = count
+        for have in sorted(free):  # with a copy more a node is still the fullest, so each is filled before the next
+            here = min(left, _room(claim, have, left))
+            have[0] -= here * claim.gpus
+            have[1] -= here * claim.cpus
+            left -= here
+            if not left:
+                break
+        if left:
+            return False
+    return sum(have[1] for have in free) + 1e-9 >= sum(claim.beside_cpus * count for claim, count in wanted)
+
+
+def _room(claim: Claim, have: Sequence[float], most: int) -> int:
+    """How many copies a node with so many free GPUs and CPUs takes."""
+    needs = ((claim.gpus, have[0]), (claim.cpus, have[1]))
+    return min((int((free + 1e-9) / need) for need, free in needs if need), default=most)
 
 
 def _wants(claim: Claim) -> str:
-    beside = f", and {claim.beside_cpus:g} CPUs beside them" if claim.beside_cpus else ""
+    beside = f", and {claim.least * claim.beside_cpus:g} CPUs beside them" if claim.beside_cpus else ""
     return f"it waits for {claim.least} x {claim.each}{beside}"
 
 
@@ -141,14 +157,17 @@ def _who(claim: Claim) -> str:
     return f"{claim.kind} {claim.id}"
 
 
-def _held(running: Sequence[Claim], nodes: Sequence[Node]) -> str:
-    held = ", ".join(f"{_who(claim)} has {claim.holds} x {claim.each}" for claim in running) or "nobody holds any"
-    return f"of {_all(nodes)}, {held}"
+def _held(others: Sequence[Claim], nodes: Sequence[Node]) -> str:
+    named = (
+        f"{_who(claim)} has {claim.holds} x {claim.each}" if claim.holds else f"{_who(claim)} starts"
+        for claim in others
+    )
+    return f"of {_all(nodes)}, {', '.join(named) or 'nobody holds any'}"
 
 
 def _never(claim: Claim, nodes: Sequence[Node]) -> str:
     most = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Node(cpus=0, gpus=0, memory_bytes=0))
-    beside = f" and {claim.beside_cpus:g} CPUs beside them" if claim.beside_cpus else ""
+    beside = f" and {claim.least * claim.beside_cpus:g} CPUs beside them" if claim.beside_cpus else ""
     return (
         f"{claim.least} x {claim.each}{beside} never fit: there are {_all(nodes)} at most, {most.gpus:g} GPUs and "
         f"{most.cpus:g} CPUs on a node"

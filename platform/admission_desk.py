@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from visnet.platform import cluster
 from visnet.platform.admission import Answer, Claim, decide
@@ -72,10 +73,28 @@ class Grant:
         self.wanted = claim.holds
         """Copies that it should hold: fewer, for one that shrinks, while another job waits; more when there is room."""
 
+    def beside(self) -> Any:
+        """Ray Data's limit for what the job does beside its copies. Tasks in a queue are started as soon as a CPU is
+        free, so without it a job's many small ones would leave none to a job that waits for several at once."""
+        from ray.data import ExecutionResources
+
+        if self._desk is None:
+            return ExecutionResources.for_limits()
+        return ExecutionResources.for_limits(cpu=self.copies * self._claim.beside_cpus)
+
+    def limit_data(self) -> None:
+        """Keep the datasets that this driver makes from now on to the copies and what is beside them."""
+        from ray.data import DataContext, ExecutionResources
+
+        each = self._claim.cpus + self._claim.beside_cpus
+        limits = {} if self._desk is None else {"cpu": self.copies * each}
+        DataContext.get_current().execution_options.resource_limits = ExecutionResources.for_limits(**limits)
+
     def resize(self) -> int:
         """Take what the job should hold; it is told the others with the next repetition. Returns the copies."""
         self.copies = self.wanted
         self._repeat()
+        self.copies = min(self.copies, self.wanted)  # what was free a moment ago may be another's by now
         return self.copies
 
     def keep(self) -> None:
@@ -156,9 +175,14 @@ def admitted(
 
 def _wait(desk: object, claim: Claim, pool: Pool, refuse_s: float) -> int:
     """Ask until there is room, and say what is waited for."""
+    from ray.exceptions import ActorUnavailableError, GetTimeoutError
+
     started, said_at, said = time.monotonic(), 0.0, ""
     while True:
-        answer = _ask(desk, claim, pool)
+        try:
+            answer = _ask(desk, claim, pool)
+        except (GetTimeoutError, ActorUnavailableError):  # a busy head, or a desk that Ray starts again
+            continue
         now = time.monotonic()
         if answer.copies:
             if said:

@@ -220,6 +220,7 @@ def ray_environment(directory: Path, ports: PortBlock) -> dict[str, str]:
         # Makes the node's address 127.0.0.1, which Ray otherwise replaces: everything then listens on loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "SPT_NOENV": "1",  # a process's title would be written over its environment, and so over our mark
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
     }

@@ -8,10 +8,16 @@ beside the old ones, waits until all of them stand, lets every ingress move over
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+# N nodes, M of them with room, R resources: GPUs, CPUs, bytes of memory
+
 GIB = 2**30
+SPARE = 1e-9
+"""Shares of GPUs and CPUs are sums of fractions."""
 
 
 class State(enum.Enum):
@@ -139,16 +145,19 @@ def decide(seen: Seen) -> list[Action]:
 
 def misfit(parts: Sequence[Part], nodes: Sequence[Node]) -> str | None:
     """Why these parts do not all find room on the nodes; None if they do. The largest choose first."""
-    free = [[node.cpus, node.gpus, node.memory_bytes] for node in nodes]
+    free_NR = np.array([(node.gpus, node.cpus, node.memory_bytes) for node in nodes], float).reshape(-1, 3)
     for part in sorted(parts, key=lambda part: (part.gpus, part.memory_bytes, part.cpus), reverse=True):
-        need = (part.cpus, part.gpus, part.memory_bytes)
-        taken: set[int] = set()
-        for copy in range(part.replicas):
-            place = _place(free, need, taken if part.spread else ())
-            if place is None:
-                return f"no node has room for copy {copy + 1} of {part.replicas} of {part.name}: {_room(part, free)}"
-            free[place] = [have - want for have, want in zip(free[place], need, strict=True)]
-            taken.add(place)
+        need_R = np.array((part.gpus, part.cpus, part.memory_bytes), float)
+        placed = 0
+        while placed < part.replicas:
+            at_once = part.replicas if part.spread else 1
+            place_M = _fullest(free_NR, need_R)[:at_once]
+            free_NR[place_M] -= need_R
+            placed += len(place_M)
+            if len(place_M) < at_once:
+                return (
+                    f"no node has room for copy {placed + 1} of {part.replicas} of {part.name}: {_room(part, free_NR)}"
+                )
     return None
 
 
@@ -184,18 +193,15 @@ def _ended(seen: Seen, plan: Plan) -> list[Action]:
     return [End(parts=old)] if old and seen.ingresses and moved and not busy else []
 
 
-def _place(free: list[list[float]], need: tuple[float, ...], taken: Collection[int]) -> int | None:
-    """The fullest node that has room: what is left stays together for larger parts."""
-    fitting = [
-        (have[1], have[0], number)
-        for number, have in enumerate(free)
-        if number not in taken and all(h + 1e-9 >= w for h, w in zip(have, need, strict=True))
-    ]
-    return min(fitting)[2] if fitting else None
+def _fullest(free_NR: np.ndarray, need_R: np.ndarray) -> np.ndarray:
+    """The nodes that have room, the fullest first: what is left elsewhere stays together for larger parts."""
+    (fitting_M,) = np.nonzero((free_NR + SPARE >= need_R).all(axis=1))
+    ordered_M: np.ndarray = fitting_M[np.lexsort((free_NR[fitting_M, 1], free_NR[fitting_M, 0]))]
+    return ordered_M
 
 
-def _room(part: Part, free: list[list[float]]) -> str:
-    cpus, gpus, memory = (max((have[what] for have in free), default=0.0) for what in range(3))
+def _room(part: Part, free_NR: np.ndarray) -> str:
+    gpus, cpus, memory = free_NR.max(axis=0) if len(free_NR) else (0.0, 0.0, 0.0)
     apart = ", each copy on a node of its own" if part.spread else ""
     return (
         f"it takes {part.cpus:g} CPUs, {part.gpus:g} GPUs and {part.memory_bytes / GIB:.2f} GiB{apart}; the most that "

@@ -57,6 +57,7 @@ class Settings:
             actors=actors,
             gpus_per_actor=self.embed.gpus_per_actor if gpus else 0.0,
             cpus_per_actor=min(self.embed.cpus_per_actor, _each(cpus, actors)),
+            decoding_cpus=min(self.embed.decoding_cpus, 1.0),
         )
         scoring = min(self.triplets.actors, at_once)
         triplets = dataclasses.replace(
@@ -89,6 +90,7 @@ def _job_cut_to(job: Job, *, cpus: int, gpus: int) -> Job:
         workers=workers,
         gpus_per_worker=job.gpus_per_worker if gpus else 0.0,
         cpus_per_worker=min(job.cpus_per_worker, _each(cpus, workers)),
+        decoding_cpus=min(job.decoding_cpus, 1.0),
     )
 
 

@@ -40,6 +40,8 @@ class EmbedSettings:
     gpus_per_actor: Share = 1.0
     cpus_per_actor: NotNegative = 1.0
     """Without a GPU an actor decodes too, on as many threads as this."""
+    decoding_cpus: Positive = 4.0
+    """CPUs that decode for each actor with a GPU, on any node, where other jobs share the cluster."""
     batch_size: AtLeastOne = 256
     """Images per forward pass, at most; on CPUs fewer where they are large."""
     unit_rows: AtLeastZero = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
-from visnet.platform.settings_fields import STRICT, AtLeastOne, NotNegative, Positive, Share, Whole
+from visnet.platform.settings_fields import STRICT, AtLeastOne, NotNegative, Number, Positive, Share, Whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,11 @@ class EmbedderSettings:
 
     min_replicas: AtLeastOne = 1
     max_replicas: AtLeastOne = 8
-    target_ongoing_requests: Positive = 32.0
-    """Requests in flight per replica that autoscaling aims for."""
+    target_ongoing_requests: Positive = 4.0
+    """Requests in flight per replica that autoscaling aims for. They grow with how busy a replica is, not with the
+    load: a large number is reached only when it is too late, and the replicas swing (docs/scale.md)."""
+    downscaling_factor: Annotated[Number, Gt(0), Le(1)] = 0.25
+    """Share of what is too many that is ended at once, after `downscale_delay_s`."""
     upscale_delay_s: NotNegative = 10.0
     """How long there must be too many of them before a replica is added."""
     downscale_delay_s: NotNegative = 300.0

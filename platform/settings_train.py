@@ -28,6 +28,8 @@ class JobSettings:
     """0 trains on CPUs (gloo)."""
     cpus_per_worker: Positive = 1.0
     """Logical CPUs of a worker; its torch threads are the whole part of it, at least 1."""
+    decoding_cpus: Positive = 2.0
+    """Logical CPUs that make each worker's data, on any node, where other jobs share the cluster."""
     backend: Literal["auto", "nccl", "gloo"] = "auto"
     """Between the workers. auto: nccl with GPUs, else gloo; gloo also where Ray's GPUs are pretended (simulations)."""
     max_failures: AtLeastZero = 3

@@ -17,10 +17,10 @@ from ray.serve.schema import ApplicationStatus
 from visnet.platform.placement import Running, State
 from visnet.serve.parts import EMBEDDER, SHARD
 
+# What stood and lost a replica is starting, not failed: Serve starts another one, and a switch waits for it.
 _STATES = {
     ApplicationStatus.RUNNING: State.READY,
     ApplicationStatus.DEPLOY_FAILED: State.FAILED,
-    ApplicationStatus.UNHEALTHY: State.FAILED,
 }
 _GONE = (ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED)
 

@@ -125,6 +125,7 @@ def _embedder_app(store: Store, manifest: ReleaseManifest, settings: ServeSettin
             "target_ongoing_requests": chosen.target_ongoing_requests,
             "upscale_delay_s": chosen.upscale_delay_s,
             "downscale_delay_s": chosen.downscale_delay_s,
+            "downscaling_factor": chosen.downscaling_factor,
             "look_back_period_s": min(30.0, chosen.upscale_delay_s),
         },
         ray_actor_options=actor_options(

@@ -23,6 +23,7 @@ import yaml
 from PIL import Image
 
 from tests import embedding
+from tests.ports import free_port
 from tests.release_pieces import detector
 from visnet.batch.recommend import run_pass
 from visnet.batch.recommend_runner import InProcess as RecommendInProcess
@@ -33,7 +34,6 @@ from visnet.platform.index_scatter import Sources
 from visnet.platform.keys import create_key
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.networks import make_recipe
-from visnet.platform.ports import is_free
 from visnet.platform.release import Localisation, create_release, promote
 from visnet.platform.settings import EmbedSettings, IndexSettings, RecommendSettings
 from visnet.platform.store import Store
@@ -176,6 +176,6 @@ def served(store: Store, settings: dict[str, Any], *, environment: dict[str, str
     """The current release of a store, served on a cluster of its own; `environment` is for its processes."""
     key = create_key(store, name=f"test-{time.time_ns()}", scope="admin").presented
     with LocalCluster(num_cpus=8, object_store_bytes=200 * 2**20, env=environment) as cluster:
-        port = next(port for port in range(18_000, 18_200) if is_free(port, "127.0.0.1"))
+        port = free_port()
         result = run_command(store, cluster, "serve", "--detach", "--port", str(port), settings=settings)
         yield Service(store=store, cluster=cluster, url=result["url"], key=key)

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 CHECKPOINTS_KEPT = 2
 DECODING_CPUS = 1.0
 """Left beside the workers: a training that took every CPU would wait for its own data for ever."""
-PLACE = ("workers", "min_workers", "elastic_check_s", "cpus_per_worker", "gpus_per_worker", "backend", "max_failures")
+PLACE = (
+    "workers",
+    "min_workers",
+    "elastic_check_s",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "decoding_cpus",
+    "backend",
+    "max_failures",
+)
 """Settings that say where a run takes place, not what comes of it: with others it goes on from its checkpoint."""
 
 
@@ -84,7 +93,7 @@ def fit(
                 checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
             ),
             datasets=dict(datasets()),
-            dataset_config=DataConfig(datasets_to_split=list(split), execution_options=_ingest()),
+            dataset_config=DataConfig(datasets_to_split=list(split), execution_options=_ingest(grant)),
         )
         try:
             result = trainer.fit()
@@ -104,16 +113,17 @@ def _admitted(settings: JobSettings) -> AbstractContextManager[Grant]:
         most=settings.workers,
         cpus=settings.cpus_per_worker,
         gpus=settings.gpus_per_worker,
-        beside_cpus=DECODING_CPUS,
+        beside_cpus=settings.decoding_cpus,
     )
 
 
-def _ingest() -> Any:
-    """Ray Data's options for the workers' data: on the nodes of this session's pool."""
+def _ingest(grant: Grant) -> Any:
+    """Ray Data's options for the workers' data: on the nodes of this session's pool, and no more than was granted."""
     from ray.train import DataConfig
 
     options = DataConfig.default_ingest_options()
     options.label_selector = selector() or None
+    options.resource_limits = grant.beside()
     return options
 
 

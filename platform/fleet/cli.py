@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "up": "local_cli",
     "status": "local_cli",
+    "kill": "local_cli",
     "down": "local_cli",
     "render": "render_cli",
     "plan": "plan_cli",

@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from visnet.platform.command import Invocation, object_store_bytes, shared_options
-from visnet.platform.errors import ClusterError, SettingsError
+from visnet.platform.errors import ClusterError, NotFoundError, SettingsError
 from visnet.platform.fleet import local
 from visnet.platform.fleet.definition import ClusterDefinition, read_definition
 from visnet.platform.fleet.local_status import Status, read_status, table
@@ -62,6 +62,25 @@ def status(invocation: Invocation, name: str | None) -> None:
     known = _known(invocation, name)
     found = read_status(known.address, known.nodes)
     invocation.report(dataclasses.asdict(found), _described(known, found))
+
+
+@click.command()
+@click.argument("node")
+@_NAME
+@shared_options
+def kill(invocation: Invocation, node: str, name: str | None) -> None:
+    """Let a node of this machine's cluster die, to see what becomes of the work.
+
+    \b
+    Example:
+      visnet cluster status           # names the nodes
+      visnet cluster kill gpu-1a2b3c4d
+    """
+    nodes = _known(invocation, name).nodes
+    if not (killed := nodes.kill(node)):
+        alive = ", ".join(one.id for one in nodes.all()) or "none"
+        raise NotFoundError(f"no node {node}; there are: {alive}")
+    invocation.report({"node": node, "processes": len(killed)}, f"killed {len(killed)} processes of {node}")
 
 
 @click.command()

@@ -7,10 +7,12 @@ environment, and only such processes are ever ended. Needs /proc.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +33,7 @@ class LocalNode:
 
     id: str
     pid: int | None
-    """Leader of its session; None for the head, whose processes are daemons."""
+    """The process that is the node; None for the head, which is several."""
     tags: dict[str, str]
     """Ray's: kind, type, status, launch request."""
 
@@ -106,10 +108,18 @@ class LocalNodes:
         Returns:
             What is still alive: empty unless a process is stuck in the kernel.
         """
-        known = self.get(node)
-        left = process_session.end_family(self._session(known), self._mark(node))
+        left = process_session.end_family(_NOBODY, self._mark(node))
         self._file(node).unlink(missing_ok=True)
         return left
+
+    def kill(self, node: str) -> list[int]:
+        """End a node's processes at once and without a word, as a machine dies. Returns their ids."""
+        killed = []
+        for pid in process_session.family(_NOBODY, self._mark(node)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        return killed
 
     def end_all(self) -> list[int]:
         """End every process of this cluster, the head's first: it would start new nodes. Returns as `end`."""
@@ -128,7 +138,7 @@ class LocalNodes:
 
     def processes(self, node: LocalNode) -> list[int]:
         """The process ids of a node that are alive."""
-        return process_session.family(self._session(node), self._mark(node.id))
+        return process_session.family(_NOBODY, self._mark(node.id))
 
     def every_process(self) -> list[int]:
         """The process ids of the whole cluster that are alive."""
@@ -136,9 +146,6 @@ class LocalNodes:
 
     def _mark(self, node: str) -> str:
         return f"{NODE}={self._file(node)}"
-
-    def _session(self, node: LocalNode | None) -> int:
-        return node.pid if node is not None and node.pid is not None else _NOBODY
 
     def _file(self, node: str) -> Path:
         return self._files / f"{node}.json"

@@ -140,10 +140,11 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
         """
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            said = self._nodes.log(node.id)
+            alive = self._nodes.processes(node)
+            said = self._nodes.log(node.id)  # read last, so that of one that ended nothing is missing
             if UP in said:
                 return
-            if not self._nodes.processes(node):
+            if not alive:
                 raise ClusterError(f"node {node.id} ended while it started:\n{said[-LOG_CHARACTERS:]}")
             time.sleep(0.2)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from visnet.platform import ports
+from tests.ports import free_port
 from visnet.platform.boxes import overlaps
 from visnet.platform.cutouts import cut_out
 from visnet.platform.imaging import encode_png
@@ -94,7 +94,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     store = Store(str(tmp_path_factory.mktemp("store")))
     with LocalCluster(num_cpus=8, object_store_bytes=200 * 2**20) as cluster:
         environment = {**os.environ, "RAY_ADDRESS": cluster.address, "RAY_API_SERVER_ADDRESS": cluster.dashboard_url}
-        port = next(port for port in range(18_000, 18_200) if ports.is_free(port, "127.0.0.1"))
+        port = free_port()
         commands = {
             "import": ["catalog", "import", "folder", str(folder), "--name", "shop"],
             "train": [

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.served_shop import make_release, shop_catalog, small
 from visnet.platform.fleet.kuberay import serve_config
 from visnet.platform.local_cluster import LocalCluster
-from visnet.platform.ports import is_free
 from visnet.platform.ray_auth import auth_headers
 from visnet.platform.release import promote
 from visnet.platform.store import Store
@@ -61,7 +61,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Declared]:
     store = Store(str(tmp_path_factory.mktemp("declared") / "store"))
     make_release(store, shop_catalog(store, 40), seed=1, shards=2, current=True)
     with LocalCluster(num_cpus=8, object_store_bytes=200 * 2**20) as cluster:
-        port = next(port for port in range(18_200, 18_400) if is_free(port))
+        port = free_port()
         yield Declared(cluster, store, port)
 
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from tests.debian import NotToBeHadError, unpacked
+from tests.ports import free_port
 from tests.served_shop import Service, make_release, picture, product, served, shop_catalog, small
 from visnet.platform.keys import create_key
-from visnet.platform.ports import is_free
 from visnet.platform.store import Store
 
 pytestmark = pytest.mark.integration
@@ -79,7 +79,7 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def prometheus(programs: Path, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
-    port = next(port for port in range(18_300, 18_400) if is_free(port, "127.0.0.1"))
+    port = free_port()
     config = yaml.safe_load((FILES / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [service.url.removeprefix("http://")]

@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import math
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from visnet.platform import haproxy
 from visnet.platform import settings as settings_module
+from visnet.platform.admission import Answer, Claim, decide
+from visnet.platform.fleet.definition import ClusterDefinition, read_definition
+from visnet.platform.placement import Node, Part, misfit
+from visnet.platform.pools import pool_of
 from visnet.platform.settings import Settings
 from visnet.platform.settings_file import load_settings
+from visnet.serve.app import CONTROLLER_CPUS, INGRESS_CPUS
 
 ROOT = Path(settings_module.__file__).resolve().parent.parent
 FILE = ROOT / "cluster.yaml"
@@ -75,17 +83,85 @@ def test_metadata_is_the_only_home_of_settings() -> None:
     assert set(yaml.safe_load(FILE.read_text())["metadata"]) == {"visnet"}
 
 
-def test_the_bounds_hold_what_the_settings_ask_for(content: dict[str, Any], settings: Settings) -> None:
-    gpu, cpu = (content["available_node_types"][name] for name in ("gpu", "cpu"))
-    gpus = gpu["max_workers"] * gpu["resources"]["GPU"]
-    served = settings.index.shards * settings.serve.shard.replicas * settings.serve.shard.gpus
-    served += settings.serve.embedder.max_replicas * settings.serve.embedder.gpus
-    job = max(settings.train.workers * settings.train.gpus_per_worker, settings.embed.actors)
-    assert served + job <= gpus
-    for cpus in (settings.train.cpus_per_worker, settings.embed.cpus_per_actor):
-        assert cpus < gpu["resources"]["CPU"]  # some are left for Ray Data
-    assert gpu["max_workers"] <= content["max_workers"]
-    assert cpu["max_workers"] <= content["max_workers"]
+@pytest.fixture(scope="module")
+def definition() -> ClusterDefinition:
+    return read_definition(FILE)
+
+
+def room(definition: ClusterDefinition, pool: str | None) -> list[Node]:
+    """All nodes that a pool may have."""
+    kinds = pool_of(definition, pool, setting="pool").types
+    return [
+        Node(cpus=kind.cpus, gpus=kind.gpus, memory_bytes=math.inf) for kind in kinds for _ in range(kind.max_workers)
+    ]
+
+
+def jobs(settings: Settings) -> list[Claim]:
+    """The largest of every kind, with all that it can use."""
+    train, detector, embed, recommend = settings.train, settings.detector, settings.embed, settings.recommend
+    asked = [
+        ("train", train.workers, train.cpus_per_worker, train.gpus_per_worker, train.decoding_cpus),
+        ("detector", detector.workers, detector.cpus_per_worker, detector.gpus_per_worker, detector.decoding_cpus),
+        ("embed", embed.actors, embed.cpus_per_actor, embed.gpus_per_actor, embed.decoding_cpus),
+        ("recommend", settings.index.shards, recommend.cpus_per_shard, recommend.gpus_per_shard, 0.0),
+    ]
+    return [
+        Claim(id=kind, kind=kind, pool=None, least=n, most=n, cpus=cpus, gpus=gpus, beside_cpus=beside)
+        for kind, n, cpus, gpus, beside in asked
+    ]
+
+
+def test_every_job_fits_the_pool_of_the_jobs(definition: ClusterDefinition, settings: Settings) -> None:
+    nodes = room(definition, settings.pool)
+    for job in jobs(settings):
+        assert decide([job], nodes)[job.id] == Answer(copies=job.most)
+
+
+def test_a_training_leaves_room_for_a_pass(definition: ClusterDefinition, settings: Settings) -> None:
+    train, _, embed, _ = jobs(settings)
+    answers = decide([train, embed], room(definition, settings.pool))
+    assert all(answer.copies for answer in answers.values())
+
+
+def test_the_service_fits_its_pool_while_a_release_is_switched(
+    definition: ClusterDefinition, settings: Settings
+) -> None:
+    serve = settings.serve
+    shards = [
+        Part(name=f"{release}-{number}", replicas=serve.shard.replicas, cpus=serve.shard.cpus, gpus=serve.shard.gpus,
+             memory_bytes=0, spread=serve.shard.apart)
+        for release in ("old", "new") for number in range(settings.index.shards)
+    ]  # fmt: skip
+    embedder = Part(
+        name="embedder",
+        replicas=serve.embedder.max_replicas,
+        cpus=serve.embedder.cpus,
+        gpus=serve.embedder.gpus,
+        memory_bytes=0,
+    )
+    ingress = Part(
+        name="ingress",
+        replicas=serve.ingress_replicas,
+        cpus=INGRESS_CPUS,
+        gpus=0,
+        memory_bytes=0,
+        spread=serve.ingress_apart,
+    )
+    controller = Part(name="controller", replicas=1, cpus=CONTROLLER_CPUS, gpus=0, memory_bytes=0)
+    assert misfit([*shards, embedder, ingress, controller], room(definition, serve.pool)) is None
+
+
+def test_every_node_is_of_a_pool_that_somebody_uses(definition: ClusterDefinition, settings: Settings) -> None:
+    assert {kind.pool for kind in definition.workers} == {settings.pool, settings.serve.pool}
+    assert settings.pool != settings.serve.pool
+
+
+def test_some_cores_of_a_gpu_node_are_left_to_read_and_decode(
+    definition: ClusterDefinition, settings: Settings
+) -> None:
+    (gpu,) = [kind for kind in definition.workers if kind.pool == settings.pool and kind.gpus]
+    for cpus in (settings.train.cpus_per_worker, settings.detector.cpus_per_worker, settings.embed.cpus_per_actor):
+        assert cpus < gpu.cpus
 
 
 def test_nothing_runs_on_the_head(content: dict[str, Any]) -> None:
@@ -96,15 +172,25 @@ def test_nothing_runs_on_the_head(content: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", START)
 def test_ray_starts_with_a_token_and_the_fast_serve(content: dict[str, Any], name: str) -> None:
-    words = content[name][-1].split()
+    words = shlex.split(content[name][-1])
     start = words.index("ray")
     assert words[start : start + 2] == ["ray", "start"]
     assert {
         "RAY_AUTH_MODE=token",
         "RAY_SERVE_ENABLE_HA_PROXY=1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED=1",
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=67108864",
+        f"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH={haproxy.GRPC_MESSAGE_BYTES}",
+        f"RAY_SERVE_HAPROXY_RETRY_ON={haproxy.RETRY_ON}",
+        f"RAY_SERVE_HAPROXY_TUNE_BUFSIZE={haproxy.RETRIED_BYTES}",
     } <= set(words[:start])
+
+
+def test_the_flags_are_the_same_on_all_nodes(content: dict[str, Any]) -> None:
+    head, worker = (
+        [word for word in shlex.split(content[name][-1]) if word.startswith("RAY_SERVE_")] for name in START
+    )
+    assert head == worker
+    assert len(head) == len({word.split("=")[0] for word in head})
 
 
 def test_the_dashboard_stays_on_loopback(content: dict[str, Any]) -> None:

@@ -70,6 +70,7 @@ def triplets(
             gpus=settings.gpus_per_actor,
             beside_cpus=1.0 if settings.gpus_per_actor else 0.0,
         ) as grant:
+            grant.limit_data()
             runner = OnRay(dataclasses.replace(settings, actors=grant.copies))
             manifest, stood = make_triplets(store, catalog, wanted, settings, runner)
     seconds = round(time.monotonic() - started, 1)

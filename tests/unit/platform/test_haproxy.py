@@ -53,3 +53,21 @@ def test_does_without_haproxy_where_there_is_none(
     assert haproxy.serve_environment(tmp_path, block)["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
     assert "no HAProxy" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_is_sent_again_if_its_ingress_died_and_it_is_small_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: PortBlock
+) -> None:
+    monkeypatch.setattr(haproxy, "find_haproxy", lambda: "/bin/true")
+    environment = haproxy.serve_environment(tmp_path, block)
+    retried = environment["RAY_SERVE_HAPROXY_RETRY_ON"].split()
+    assert retried == ["conn-failure", "empty-response"]  # never one that was answered, even if in part
+    assert environment["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] == "65536"
+
+
+def test_ray_knows_the_settings_of_retries() -> None:
+    """Ray ignores a variable that it does not know."""
+    from ray.serve._private import constants
+
+    for name in ("RETRY_ON", "TUNE_BUFSIZE"):
+        assert hasattr(constants, f"RAY_SERVE_HAPROXY_{name}")

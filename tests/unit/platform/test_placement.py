@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from visnet.platform.placement import (
@@ -165,6 +166,12 @@ def test_looked_at_again_and_again_it_ends_at_the_wanted_plan() -> None:
         ([part("a", gpus=0.5), part("b", gpus=0.5), part("c", gpus=0.5)], [node(gpus=1)], False),
         ([part("a", gpus=0.5), part("b", gpus=0.5), part("c", gpus=0.5)], [node(gpus=1), node(gpus=1)], True),
         ([part("small", gpus=0.5), part("large", gpus=1.0)], [node(gpus=1), node(gpus=0.5)], True),
+        # the fuller card first, though its node has more CPUs: the whole card stays for the small ones
+        (
+            [part("a", gpus=0.5), part("b", gpus=0.3, replicas=3)],
+            [node(gpus=1, cpus=4), node(gpus=0.5, cpus=8)],
+            True,
+        ),
         ([], [], True),
         ([part("a")], [], False),
     ],
@@ -179,3 +186,55 @@ def test_a_misfit_says_what_is_missing_and_what_there_is() -> None:
     assert "copy 2 of 2 of a" in reason
     assert "each copy on a node of its own" in reason
     assert "1 CPUs, 0.5 GPUs and 1.00 GiB" in reason
+
+
+def slow_misfit(parts: list[Part], nodes: list[Node]) -> bool:
+    """The obvious twin: copy by copy, the fullest node with room, ties by its number."""
+    free = [[one.gpus, one.cpus, one.memory_bytes] for one in nodes]
+    for one in sorted(parts, key=lambda one: (one.gpus, one.memory_bytes, one.cpus), reverse=True):
+        taken: set[int] = set()
+        for _ in range(one.replicas):
+            need = (one.gpus, one.cpus, one.memory_bytes)
+            fitting = [
+                (have[0], have[1], number)
+                for number, have in enumerate(free)
+                if number not in taken and all(h + 1e-9 >= w for h, w in zip(have, need, strict=True))
+            ]
+            if not fitting:
+                return True
+            place = min(fitting)[2]
+            free[place] = [have - want for have, want in zip(free[place], need, strict=True)]
+            if one.spread:
+                taken.add(place)
+    return False
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_fit_is_what_the_slow_twin_finds(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    nodes = [
+        node(
+            cpus=int(random.integers(1, 9)),
+            gpus=int(random.integers(0, 2)),
+            memory_bytes=int(random.integers(1, 9)) * GIB,
+        )
+        for _ in range(random.integers(1, 12))
+    ]
+    parts = [
+        part(
+            f"p{number}",
+            replicas=int(random.integers(1, 4)),
+            cpus=float(random.choice([0.1, 0.5, 1.0, 2.0])),
+            gpus=float(random.choice([0.0, 0.25, 0.5])),
+            memory_bytes=int(random.integers(1, 3)) * GIB // 2,
+            spread=bool(random.integers(2)),
+        )
+        for number in range(random.integers(1, 10))
+    ]
+    assert (misfit(parts, nodes) is not None) == slow_misfit(parts, nodes)
+
+
+def test_a_thousand_shards_are_placed_on_a_thousand_nodes() -> None:
+    shards = [part(f"shard-{number}", replicas=2, gpus=0.5, spread=True) for number in range(1_000)]
+    assert misfit(shards, [node(gpus=1)] * 1_000) is None
+    assert misfit(shards, [node(gpus=1)] * 999) is not None

@@ -57,12 +57,24 @@ def test_a_tunnel_to_a_cluster_is_not_this_machine(monkeypatch: pytest.MonkeyPat
     assert not submit.one_machine("http://10.0.0.5:8265", ["laptop"])
 
 
-def test_the_cluster_file_is_the_jobs_copy(tmp_path: Path) -> None:
-    assert submit.cluster_file_option(None) == []
-    assert submit.cluster_file_option(ROOT / "cluster.yaml") == []
-    assert submit.cluster_file_option(ROOT / "docs" / "big.yaml") == ["--cluster-file", "docs/big.yaml"]
+def test_the_cluster_file_is_the_jobs_copy() -> None:
+    assert submit.cluster_file_option(None, unasked) == []
+    assert submit.cluster_file_option(ROOT / "cluster.yaml", unasked) == []
+    assert submit.cluster_file_option(ROOT / "docs" / "big.yaml", unasked) == ["--cluster-file", "docs/big.yaml"]
+
+
+def test_a_cluster_file_elsewhere_is_found_by_jobs_of_this_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = ["--cluster-file", str(tmp_path / "own.yaml")]
+    assert submit.cluster_file_option(Path("own.yaml"), lambda: True) == expected
     with pytest.raises(SettingsError, match="all that a job gets"):
-        submit.cluster_file_option(tmp_path / "cluster.yaml")
+        submit.cluster_file_option(Path("own.yaml"), lambda: False)
+
+
+def unasked() -> bool:
+    pytest.fail("the cluster was asked where it runs")
 
 
 def test_entrypoint_is_quoted() -> None:

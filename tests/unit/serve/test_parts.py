@@ -12,7 +12,7 @@ from visnet.platform.placement import Part
 from visnet.platform.release import Localisation, create_release
 from visnet.platform.settings import DetectionSettings, EmbedderSettings, ServeSettings
 from visnet.platform.store import Store
-from visnet.serve.parts import PROCESS_BYTES, embedder_name, plan_of, shard_names
+from visnet.serve.parts import PROCESS_BYTES, actor_options, embedder_name, plan_of, shard_names, targets
 
 
 @pytest.fixture
@@ -86,3 +86,30 @@ def test_a_plan_has_an_embedder_and_a_part_for_each_shard(ready: Store) -> None:
     assert len(plan.parts) == 3
     assert [name.rpartition("-")[0] for name in shard_names(plan)] == [f"shard-{n}-{release}" for n in (0, 1)]
     assert plan_of(ready, made(ready), ServeSettings(), None).name != plan.name
+
+
+def test_replicas_stay_on_the_nodes_of_their_pool() -> None:
+    assert actor_options(ServeSettings(pool="serve"), 0.5) == {"num_cpus": 0.5, "label_selector": {"pool": "serve"}}
+    assert actor_options(ServeSettings(pool=None), 0.5) == {"num_cpus": 0.5}
+
+
+def test_replicas_ask_for_what_they_take() -> None:
+    options = actor_options(ServeSettings(pool=None), 1.0, 0.25, memory_bytes=7, environment={"A": "b"})
+    expected = {"num_cpus": 1.0, "num_gpus": 0.25, "memory": 7, "runtime_env": {"env_vars": {"A": "b"}}}
+    assert options == expected
+
+
+def test_every_part_of_a_release_is_of_the_pool(ready: Store) -> None:
+    settings = ServeSettings(pool="serve")
+    plan = plan_of(ready, with_detector(ready), settings, None)
+    made = targets(ready, plan, plan.parts, settings, None)
+    assert [target.name for target in made] == [part.name for part in plan.parts]
+    for target in made:
+        options = target.target._bound_deployment.ray_actor_options
+        assert options["label_selector"] == {"pool": "serve"}
+
+
+def test_another_pool_makes_other_parts(ready: Store) -> None:
+    release = made(ready)
+    here, there = (plan_of(ready, release, ServeSettings(pool=pool), None) for pool in ("serve", None))
+    assert not {part.name for part in here.parts} & {part.name for part in there.parts}
