@@ -144,7 +144,11 @@ class Elastic:
 
 
 class Shoppers:
-    """Searches that go on in the background, of products and of photos; what became of them is counted."""
+    """Searches that go on in the background, of products and of photos; what became of them is counted.
+
+    Each has a connection of its own: one that is kept may be closed by HAProxy, which starts anew when replicas change,
+    just when the next request is sent on it, and a client has to try that again.
+    """
 
     def __init__(self, url: str, *, products: int, photos: int) -> None:
         self._url = url
@@ -165,7 +169,8 @@ class Shoppers:
             thread.join()
 
     def _ask(self, what: Callable[[httpx.Client, int], httpx.Response], number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=60) as client:
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self._url, timeout=60, limits=fresh) as client:
             turn = 0
             while not self._over.is_set():
                 turn += 1
