@@ -35,7 +35,7 @@ PICTURES = 400
 def pictures() -> Iterator[PictureServer]:
     """A server of the second catalogue's pictures: how long it takes is how long the pass over them does."""
     with serve_pictures({f"m{number}": picture(1_000_000 + number) for number in range(PICTURES)}) as server:
-        server.hold_s = 1.0
+        server.hold_s = 3.0
         yield server
 
 
