@@ -114,7 +114,9 @@ class Simulation:
             if part.name == EMBEDDER:
                 self.copies.scale(EMBEDDER, embedders, 0.0)
         self.copies.stand_at_once()
-        assert not self.copies.waiting(0.0)
+        while self.copies.waiting(0.0):  # `misfit` packs; SPREAD may leave room where it is of no use
+            self.nodes.start_at_once(1)
+            self.copies.stand_at_once()
 
     def _tick(self, now_s: float, photos_per_s: float) -> None:
         self._fail(now_s)

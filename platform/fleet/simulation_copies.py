@@ -41,7 +41,7 @@ class Deployed:
     copies: list[Copy] = dataclasses.field(default_factory=list)
     stood: bool = False
     """Whether all copies have been up at once."""
-    failed: bool = False
+    lost: bool = False
     """As Serve says it of a deployment of which a running copy has died, until all are up again."""
 
     @property
@@ -110,7 +110,7 @@ class Copies:
             for place, copy in enumerate(deployed.copies):
                 if copy.node is not node:
                     continue
-                deployed.failed |= copy.up
+                deployed.lost |= copy.up
                 self._loading = [one for one in self._loading if one is not copy]
                 self._made += 1
                 successor = Copy(number=self._made, part=copy.part, waits_from_s=known_s)
@@ -190,10 +190,9 @@ class Copies:
 
     def _settle(self, deployed: Deployed) -> None:
         if deployed.ups == len(deployed.copies):
-            deployed.stood, deployed.failed = True, False
+            deployed.stood, deployed.lost = True, False
 
 
 def _state(deployed: Deployed) -> State:
-    if deployed.failed:
-        return State.FAILED
-    return State.READY if deployed.stood else State.STARTING
+    """As `serve/cluster_view.py` has it: what stood and lost a copy is starting again, not failed."""
+    return State.READY if deployed.stood and not deployed.lost else State.STARTING

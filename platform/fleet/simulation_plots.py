@@ -22,7 +22,7 @@ CAME, COULD, BAD, QUIET = "#1f5fa8", "#6b9e3c", "#c8102e", "#8a8a8a"
 """Colours: what is asked for, what is there, what is missing, the rest."""
 WIDTH_IN = 9.0
 DPI = 110
-COLOURS = 64
+COLOURS = 256
 
 
 def plot_day(minutes: Sequence[Moment], scenario: Scenario, path: Path) -> None:
