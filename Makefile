@@ -28,7 +28,8 @@ demo: $(STAMP)
 	@$(BIN)/python -m visnet.platform.demo $(if $(ONCE),--once)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/unit --durations 15
 
 check: $(STAMP)
 	@.ci/check

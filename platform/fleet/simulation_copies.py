@@ -42,7 +42,7 @@ class Deployed:
     stood: bool = False
     """Whether all copies have been up at once."""
     lost: bool = False
-    """As Serve says it of a deployment of which a running copy has died, until all are up again."""
+    """A running copy has died, and not all are up again; Serve calls such a deployment unhealthy."""
 
     @property
     def ups(self) -> int:
