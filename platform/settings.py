@@ -57,7 +57,7 @@ class Settings:
             actors=actors,
             gpus_per_actor=self.embed.gpus_per_actor if gpus else 0.0,
             cpus_per_actor=min(self.embed.cpus_per_actor, _each(cpus, actors)),
-            decoding_cpus=min(self.embed.decoding_cpus, 1.0),
+            decoding_cpus=_beside(self.embed.decoding_cpus, cpus, actors, self.embed.cpus_per_actor),
         )
         scoring = min(self.triplets.actors, at_once)
         triplets = dataclasses.replace(
@@ -90,8 +90,13 @@ def _job_cut_to(job: Job, *, cpus: int, gpus: int) -> Job:
         workers=workers,
         gpus_per_worker=job.gpus_per_worker if gpus else 0.0,
         cpus_per_worker=min(job.cpus_per_worker, _each(cpus, workers)),
-        decoding_cpus=min(job.decoding_cpus, 1.0),
+        decoding_cpus=_beside(job.decoding_cpus, cpus, workers, job.cpus_per_worker),
     )
+
+
+def _beside(wanted: float, cpus: int, parts: int, each: float) -> float:
+    """What may be used beside each of so many parts: what they leave, and a CPU at least."""
+    return min(wanted, max(1.0, cpus / parts - each))
 
 
 def _each(cpus: int, parts: int) -> float:

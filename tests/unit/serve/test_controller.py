@@ -11,6 +11,7 @@ import pytest
 from visnet.platform import release as releases
 from visnet.platform.errors import GateError, NotFoundError
 from visnet.platform.placement import GIB, Node, Part, Plan, Running, State
+from visnet.platform.pools import ALL
 from visnet.platform.settings import ServeSettings, ShardSettings
 from visnet.platform.store import Store
 from visnet.serve import controller as module
@@ -77,7 +78,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
     for name in ("applications", "end", "resize", "start"):
         monkeypatch.setattr(module, name, getattr(made, name))
-    monkeypatch.setattr(module, "nodes", lambda: made.free)
+    monkeypatch.setattr(module, "free", lambda _pool: made.free)
     monkeypatch.setattr(
         module, "plan_of", lambda _s, release, settings, _j: made.plan(release, settings.shard.replicas)
     )
@@ -91,7 +92,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 def run(store: Store, script: Callable[[Controller], Awaitable[None]], **settings: Any) -> None:
     async def session() -> None:
-        controller = Controller(store, ServeSettings(**settings), None)
+        controller = Controller(store, ServeSettings(**settings), None, ALL)
         controller._look_after = lambda: None  # type: ignore[method-assign]  # looks when it is told to
         await script(controller)
 

@@ -55,8 +55,14 @@ def test_workers_that_would_leave_no_cpu_are_refused() -> None:
     ("changes", "name"),
     [({}, "gloo"), ({"gpus_per_worker": 1.0}, "nccl"), ({"gpus_per_worker": 1.0, "backend": "gloo"}, "gloo")],
 )
-def test_what_carries_tensors(changes: dict[str, object], name: str) -> None:
+def test_what_carries_tensors(changes: dict[str, object], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visnet.train.run.gpus_are_pretended", lambda: False)
     assert backend(with_(**changes)) == name
+
+
+def test_pretended_gpus_carry_no_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("visnet.train.run.gpus_are_pretended", lambda: True)
+    assert backend(with_(gpus_per_worker=1.0)) == "gloo"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_the_environment_is_the_files_on_all_nodes(definition: ClusterDefinition
         given = {each["name"]: each["value"] for each in container["env"]}
         assert given.pop("VISNET_CLUSTER_FILE") == "/etc/visnet/cluster.yaml"
         for command in commands:
-            words = command.split()
+            words = shlex.split(command)
             before = {word for word in words[: words.index("ray")] if "=" in word}
             assert before == {f"{name}={value}" for name, value in given.items()}
 
@@ -183,7 +184,7 @@ def test_variables_that_differ_between_head_and_workers_are_refused(definition: 
     other = changed(
         definition, "worker_start_ray_commands", to=["RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:1"]
     )
-    with pytest.raises(SettingsError, match="RAY_SERVE_ENABLE_HA_PROXY, RAY_SERVE_REPLICA"):
+    with pytest.raises(SettingsError, match="RAY_SERVE_ENABLE_HA_PROXY, RAY_SERVE_HAPROXY"):
         rendered_cluster(other, target())
 
 
