@@ -36,7 +36,7 @@ def cut_file(place: Path, store: str, name: str) -> Path:
     types["cpu"].update(max_workers=0)
     settings = content["metadata"]["visnet"]
     settings["store"] = store
-    few = {"steps": 60, "checkpoint_every_steps": 5, "validate_every_steps": 30, "batch_size": 32}
+    few = {"steps": 30, "checkpoint_every_steps": 3, "validate_every_steps": 30, "batch_size": 32}
     settings["train"] = {"recipe": "visnet-tiny", "workers": 2, "cpus_per_worker": 1.0, "decoding_cpus": 1.0, **few}
     settings["embed"] = {"actors": 3, "cpus_per_actor": 1.0, "decoding_cpus": 1.0, "unit_rows": 8}
     settings["embed"]["fetch"] = {"per_host": 6}
@@ -150,8 +150,8 @@ class Shoppers:
     just when the next request is sent on it, and a client has to try that again.
     """
 
-    def __init__(self, url: str, *, products: int, photos: int) -> None:
-        self._url = url
+    def __init__(self, url: str, *, products: int, photos: int, pause_s: float = 0.05) -> None:
+        self._url, self._pause_s = url, pause_s
         self._over = threading.Event()
         self.statuses: collections.Counter[str] = collections.Counter()
         self.failures: list[str] = []
@@ -181,7 +181,7 @@ class Shoppers:
                     continue
                 whole = answer.status_code == 200 and not answer.json()["partial"]
                 self._count("found" if whole else f"{answer.status_code}: {answer.text[:300]}")
-                time.sleep(0.05)
+                time.sleep(self._pause_s)
 
     def _count(self, what: str) -> None:
         self.statuses["found" if what == "found" else "failed"] += 1
