@@ -36,7 +36,7 @@ def cut_file(place: Path, store: str, name: str) -> Path:
     types["cpu"].update(max_workers=0)
     settings = content["metadata"]["visnet"]
     settings["store"] = store
-    few = {"steps": 30, "checkpoint_every_steps": 3, "validate_every_steps": 30, "batch_size": 32}
+    few = {"steps": 60, "checkpoint_every_steps": 5, "validate_every_steps": 60, "batch_size": 32}
     settings["train"] = {"recipe": "visnet-tiny", "workers": 2, "cpus_per_worker": 1.0, "decoding_cpus": 1.0, **few}
     settings["embed"] = {"actors": 3, "cpus_per_actor": 1.0, "decoding_cpus": 1.0, "unit_rows": 8}
     settings["embed"]["fetch"] = {"per_host": 6}
