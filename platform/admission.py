@@ -63,6 +63,19 @@ class Answer:
     """Why it waits, or why it never fits."""
     never: bool = False
     """It could not even have the pool to itself."""
+    beside_cpus: float = 0.0
+    """What it may use beside each copy."""
+
+
+def affordable(claim: Claim, nodes: Sequence[Node]) -> Claim:
+    """The claim with no more beside each copy than a pool has for as many copies as fit: on a small one a job's data is
+    made more slowly, not never."""
+    bare = dataclasses.replace(claim, beside_cpus=0.0)
+    fitting = [count for count in range(claim.least, claim.most + 1) if _fit([(bare, count)], nodes)]
+    if not fitting:
+        return claim
+    left = sum(node.cpus for node in nodes) - fitting[-1] * claim.cpus
+    return dataclasses.replace(claim, beside_cpus=min(claim.beside_cpus, max(0.0, left / fitting[-1])))
 
 
 def decide(claims: Sequence[Claim], nodes: Sequence[Node]) -> dict[str, Answer]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from visnet.platform import cluster
-from visnet.platform.admission import Answer, Claim, decide
+from visnet.platform.admission import Answer, Claim, affordable, decide
 from visnet.platform.errors import ClusterError
 from visnet.platform.pools import ALL, Pool
 from visnet.platform.ray_nodes import capacity
@@ -45,10 +45,12 @@ class Desk:
     def ask(self, claim: Claim, pool: Pool) -> Answer:
         """Repeat a claim, and hear how many copies it may hold."""
         now = time.monotonic()
+        nodes = capacity(pool)
+        claim = affordable(claim, nodes)
         self._claims[claim.id] = (now, claim)  # its place in the order stays that of its first time
         self._claims = {name: entry for name, entry in self._claims.items() if now - entry[0] < FORGOTTEN_S}
         alike = [other for _, other in self._claims.values() if other.pool == claim.pool]
-        answer = decide(alike, capacity(pool))[claim.id]
+        answer = dataclasses.replace(decide(alike, nodes)[claim.id], beside_cpus=claim.beside_cpus)
         if answer.copies and not claim.holds:  # from now on, not when it is next heard of
             self._claims[claim.id] = (now, dataclasses.replace(claim, holds=answer.copies))
         return answer
@@ -65,8 +67,9 @@ class Desk:
 class Grant:
     """The room that a job has; it may be asked to give some back."""
 
-    def __init__(self, claim: Claim, pool: Pool, desk: object | None) -> None:
+    def __init__(self, claim: Claim, pool: Pool, desk: object | None, *, beside_cpus: float = 0.0) -> None:
         self._claim, self._pool, self._desk = claim, pool, desk
+        self._beside_cpus = beside_cpus
         self._over = threading.Event()
         self.copies = claim.holds
         """Copies that it holds."""
@@ -80,13 +83,13 @@ class Grant:
 
         if self._desk is None:
             return ExecutionResources.for_limits()
-        return ExecutionResources.for_limits(cpu=self.copies * self._claim.beside_cpus)
+        return ExecutionResources.for_limits(cpu=self.copies * self._beside_cpus)
 
     def limit_data(self) -> None:
         """Keep the datasets that this driver makes from now on to the copies and what is beside them."""
         from ray.data import DataContext, ExecutionResources
 
-        each = self._claim.cpus + self._claim.beside_cpus
+        each = self._claim.cpus + self._beside_cpus
         limits = {} if self._desk is None else {"cpu": self.copies * each}
         DataContext.get_current().execution_options.resource_limits = ExecutionResources.for_limits(**limits)
 
@@ -117,7 +120,7 @@ class Grant:
         except Exception as error:  # the desk is started again by Ray; work goes on meanwhile
             logger.debug("the admission desk does not answer: %s", error)
             return
-        self.wanted = answer.copies
+        self.wanted, self._beside_cpus = answer.copies, answer.beside_cpus
 
 
 @contextlib.contextmanager
@@ -163,8 +166,9 @@ def admitted(
         shrinks=shrinks,
     )
     desk = _desk()
-    copies = _wait(desk, claim, pool, refuse_s)
-    grant = Grant(dataclasses.replace(claim, holds=copies), pool, desk)
+    answer = _wait(desk, claim, pool, refuse_s)
+    held = dataclasses.replace(claim, holds=answer.copies)
+    grant = Grant(held, pool, desk, beside_cpus=answer.beside_cpus)
     keeper = threading.Thread(target=grant.keep, daemon=True, name="visnet-admission")
     keeper.start()
     try:
@@ -173,7 +177,7 @@ def admitted(
         grant.end()
 
 
-def _wait(desk: object, claim: Claim, pool: Pool, refuse_s: float) -> int:
+def _wait(desk: object, claim: Claim, pool: Pool, refuse_s: float) -> Answer:
     """Ask until there is room, and say what is waited for."""
     from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
@@ -187,7 +191,7 @@ def _wait(desk: object, claim: Claim, pool: Pool, refuse_s: float) -> int:
         if answer.copies:
             if said:
                 logger.info("%s %s: there is room now, for %d", claim.kind, claim.id, answer.copies)
-            return answer.copies
+            return answer
         if answer.never and now - started >= refuse_s:
             raise ClusterError(
                 f"{claim.kind}: {answer.reason} in {pool}; ask for less (metadata.visnet.{claim.kind}), or raise "

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from visnet.platform.admission import PRIORITY, Answer, Claim, decide
+from visnet.platform.admission import PRIORITY, Answer, Claim, affordable, decide
 from visnet.platform.placement import Node
 
 
@@ -172,3 +172,18 @@ def test_a_thousand_nodes_are_shared_out_while_a_job_waits_for_its_answer() -> N
     answers = decide(claims, nodes(1_000))
     assert time.process_time() - started < 1.0
     assert copies(answers) == {"p": 743, "t": 256, "q": 1}
+
+
+@pytest.mark.parametrize(
+    ("most", "nodes", "beside"),
+    [
+        (3, [Node(cpus=3, gpus=1, memory_bytes=0)], 2.0),  # one copy fits, and takes one of the three CPUs
+        (3, [Node(cpus=3, gpus=1, memory_bytes=0)] * 2, 2.0),
+        (3, [Node(cpus=8, gpus=1, memory_bytes=0)] * 3, 4.0),  # no more than it asked for
+        (1, [Node(cpus=1, gpus=1, memory_bytes=0)], 0.0),
+        (2, [Node(cpus=9, gpus=0, memory_bytes=0)], 4.0),  # it never fits, whatever is beside it
+    ],
+)
+def test_a_small_pool_has_less_beside_each_copy(most: int, nodes: list[Node], beside: float) -> None:
+    wanted = Claim(id="a", kind="embed", pool=None, least=1, most=most, cpus=1, gpus=1, beside_cpus=4.0)
+    assert affordable(wanted, nodes) == dataclasses.replace(wanted, beside_cpus=beside)

@@ -235,7 +235,7 @@ def test_a_desk_that_does_not_answer_stops_no_work(remote: Remote, monkeypatch: 
 
 
 def test_the_limit_of_what_runs_beside_is_by_copy(remote: Remote) -> None:
-    grant = Grant(claim("mine", beside_cpus=1.5, holds=2), WORK, remote)
+    grant = Grant(claim("mine", beside_cpus=4.0, holds=2), WORK, remote, beside_cpus=1.5)
     assert grant.beside().cpu == 3.0
     assert Grant(claim("mine", beside_cpus=1.5, holds=2), ALL, None).beside().cpu == float("inf")
 
