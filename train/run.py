@@ -16,7 +16,7 @@ from visnet.platform.admission_desk import Grant, admitted
 from visnet.platform.cluster import current, selector
 from visnet.platform.errors import VisnetError
 from visnet.platform.pools import ALL
-from visnet.platform.ray_nodes import capacity, gpus_are_pretended, total
+from visnet.platform.ray_nodes import autoscaled, capacity, gpus_are_pretended, total
 from visnet.platform.settings_train import JobSettings
 from visnet.platform.store import Store
 from visnet.train.outcome import RUNS
@@ -79,12 +79,13 @@ def fit(
     store.make_directory(RUNS)
     with _admitted(settings) as grant:
         started = time.monotonic()
+        most = grant.copies if autoscaled() else settings.workers  # elsewhere nodes may come that nobody knows of
         given = {"settings": dataclasses.asdict(settings), "store": store.location, "key": key}
         trainer = TorchTrainer(
             worker,
             train_loop_config={**given, **config()},
             torch_config=TorchConfig(backend=backend(settings)),
-            scaling_config=scaling(dataclasses.replace(settings, workers=grant.copies), cpus=cluster_cpus()),
+            scaling_config=scaling(dataclasses.replace(settings, workers=most), cpus=cluster_cpus()),
             run_config=RunConfig(
                 name=key,
                 storage_path=store.path(RUNS),
