@@ -133,13 +133,11 @@ def admitted(
     gpus: float,
     beside_cpus: float = 0.0,
     shrinks: bool = False,
-    refuse_s: float = 0.0,
 ) -> Iterator[Grant]:
     """Wait until there is room for a job on the connected cluster, and hold it.
 
     Args:
         kind, least, most, cpus, gpus, beside_cpus, shrinks: see `Claim`.
-        refuse_s: for how long to hope for nodes that nobody knows of yet, before a claim that never fits is refused.
 
     Yields:
         The grant: all that was asked for on a cluster of the command's own.
@@ -166,7 +164,7 @@ def admitted(
         shrinks=shrinks,
     )
     desk = _desk()
-    answer = _wait(desk, claim, pool, refuse_s)
+    answer = _wait(desk, claim, pool)
     held = dataclasses.replace(claim, holds=answer.copies)
     grant = Grant(held, pool, desk, beside_cpus=answer.beside_cpus)
     keeper = threading.Thread(target=grant.keep, daemon=True, name="visnet-admission")
@@ -177,22 +175,23 @@ def admitted(
         grant.end()
 
 
-def _wait(desk: object, claim: Claim, pool: Pool, refuse_s: float) -> Answer:
+def _wait(desk: object, claim: Claim, pool: Pool) -> Answer:
     """Ask until there is room, and say what is waited for."""
     from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
-    started, said_at, said = time.monotonic(), 0.0, ""
+    said_at, said = 0.0, ""
     while True:
         try:
             answer = _ask(desk, claim, pool)
         except (GetTimeoutError, ActorUnavailableError):  # a busy head, or a desk that Ray starts again
+            time.sleep(REPEAT_S)
             continue
         now = time.monotonic()
         if answer.copies:
             if said:
                 logger.info("%s %s: there is room now, for %d", claim.kind, claim.id, answer.copies)
             return answer
-        if answer.never and now - started >= refuse_s:
+        if answer.never:
             raise ClusterError(
                 f"{claim.kind}: {answer.reason} in {pool}; ask for less (metadata.visnet.{claim.kind}), or raise "
                 "max_workers or resources in available_node_types"

@@ -107,12 +107,12 @@ def session(
 ) -> Iterator[Connection]:
     """A connected cluster for the length of a command.
 
-    Args:
-        pool: the nodes that its work may use, where the cluster has pools; `current` gives it to whoever starts work.
-
     Attaches if an address is given, `RAY_ADDRESS` is set or this process is in a Ray job or already connected;
     otherwise starts a `LocalCluster` (the other arguments are its own) and ends it afterwards, whatever happens:
     an exception, Ctrl-C, SIGTERM or SIGHUP. After an exception its logs stay, and their folder is logged.
+
+    Args:
+        pool: the nodes that its work may use, where the cluster has pools; `current` gives it to whoever starts work.
 
     Raises:
         ClusterError: as `connect` and `LocalCluster.start`.

@@ -79,6 +79,7 @@ def fit(
     store.make_directory(RUNS)
     with _admitted(settings) as grant:
         started = time.monotonic()
+        grant.limit_data()  # what is made of the data before the workers start
         most = grant.copies if autoscaled() else settings.workers  # elsewhere nodes may come that nobody knows of
         given = {"settings": dataclasses.asdict(settings), "store": store.location, "key": key}
         trainer = TorchTrainer(

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from pathlib import Path
 import yaml
 
 from visnet.platform.doctor_checks import available_bytes
-from visnet.platform.errors import ClusterError
+from visnet.platform.errors import ClusterError, SettingsError
 from visnet.platform.fleet.definition import ClusterDefinition
 from visnet.platform.fleet.local_config import Machine, rendered
 from visnet.platform.fleet.local_nodes import LocalNodes
@@ -41,6 +42,7 @@ DASHBOARD_PORT, GCS_PORT = 8265, 6379
 MEMORY_BYTES = 4 * 2**30
 """Of a node, where the system does not say what it has."""
 _TAIL_LINES = 25
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +82,24 @@ def clusters_directory() -> Path:
     return Path.home() / ".visnet" / "clusters"
 
 
+def directory_of(name: str) -> Path:
+    """The folder of a cluster, which `up` empties.
+
+    Raises:
+        SettingsError: the name would lead to a folder that is not a cluster's.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"cluster_name (or --name): expected letters, digits, '-', '_' and '.', got {name!r}")
+    return clusters_directory() / name
+
+
 def find(name: str) -> LocalUp | None:
-    """A cluster that was started and not ended, whether it answers or not."""
-    directory = clusters_directory() / name
+    """A cluster that was started and not ended, whether it answers or not.
+
+    Raises:
+        SettingsError: as `directory_of`.
+    """
+    directory = directory_of(name)
     try:
         known = json.loads((directory / "cluster.json").read_text())
     except OSError:
@@ -108,7 +125,9 @@ def up(
         idle_timeout_s: instead of the file's; None for the file's.
 
     Raises:
-        ClusterError: it runs already from another file, or did not start; with the end of its log.
+        ClusterError: it runs already from another file, its files can't be written, or it did not start; with the end
+            of its log.
+        SettingsError: as `directory_of`.
     """
     ensure_token()
     name = definition.cluster_name
@@ -124,7 +143,10 @@ def up(
         down(name)
     ports = claim_ports()
     try:
-        made = _prepare(definition, source, ports, gpus, object_store_bytes, idle_timeout_s)
+        try:
+            made = _prepare(definition, source, ports, gpus, object_store_bytes, idle_timeout_s)
+        except OSError as error:
+            raise ClusterError(f"can't write the files of cluster {name}: {error}") from error
         try:
             _launch(made, timeout_s)
         except BaseException:
@@ -166,7 +188,7 @@ def _prepare(
     idle_timeout_s: float | None,
 ) -> LocalUp:
     """The cluster's folder, with all that `ray up` needs."""
-    directory = clusters_directory() / definition.cluster_name
+    directory = directory_of(definition.cluster_name)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     # Short: Ray puts unix sockets sixty characters below it, and their paths are limited to 107.
@@ -193,7 +215,9 @@ def _prepare(
     )
     made.file.write_text(yaml.safe_dump(rendered(definition, machine), sort_keys=False))
     known = {**dataclasses.asdict(made), "directory": str(directory), "ray_directory": str(ray_directory)}
-    (directory / "cluster.json").write_text(json.dumps(known))
+    new = directory / "cluster.json.new"
+    new.write_text(json.dumps(known))
+    new.replace(directory / "cluster.json")
     return made
 
 

@@ -1,6 +1,6 @@
 """One node of a cluster on this machine, as a program: it is a Ray node until it is ended or one of its daemons dies.
 
-    python -m visnet.platform.fleet.local_node '{"gcs_address": "127.0.0.1:6379", "temp_dir": "/tmp/n1", …}'
+    python -m visnet.platform.fleet.local_node '{"gcs_address": "127.0.0.1:6379", "temp_dir": …}'
 
 `ray start --address` does the same, but not on loopback: there it refuses a second node.
 """

@@ -189,14 +189,6 @@ def test_what_never_fits_is_refused_at_once(remote: Remote) -> None:
     assert remote.asked == 1
 
 
-def test_what_does_not_fit_yet_may_be_hoped_for(remote: Remote, stand: Stand) -> None:
-    stand.nodes = 0
-    arrival = threading.Timer(0.2, setattr, [stand, "nodes", 3])
-    arrival.start()
-    with admitted(kind="train", least=3, most=3, cpus=1, gpus=1, refuse_s=30) as grant:
-        assert grant.copies == 3
-
-
 def test_the_least_is_no_more_than_the_most(remote: Remote) -> None:
     with admitted(kind="train", least=8, most=2, cpus=1, gpus=1) as grant:
         assert grant.copies == 2

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from visnet.platform import errors
-from visnet.platform.errors import ClusterError
+from visnet.platform.errors import ClusterError, SettingsError
 from visnet.platform.fleet import local
 from visnet.platform.fleet.definition import ClusterDefinition, read_definition
 from visnet.platform.fleet.local_nodes import HEAD
@@ -241,3 +241,19 @@ def test_a_head_that_died_is_not_waited_for(
         ClusterError, match=r"dashboard does not answer\ntoken  yes: -m ray\.scripts\.scripts up --yes "
     ):
         up(definition)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../shop", "a/b", "/srv", "-x", "a b"])
+def test_a_name_that_is_a_path_empties_no_folder(name: str) -> None:
+    for use in (local.find, local.down, local.directory_of):
+        with pytest.raises(SettingsError, match="cluster_name"):
+            use(name)
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, definition: ClusterDefinition) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local, "_prepare", full)
+    with pytest.raises(ClusterError, match="No space left"):
+        local.up(definition, source="x", gpus=0, object_store_bytes=1, idle_timeout_s=None)
