@@ -101,6 +101,10 @@ class LiveDelta:
         """The slots of living rows with this content key."""
         return np.flatnonzero((self.content_S[: self.used] == content) & self._alive_S[: self.used])
 
+    def living(self) -> pa.Table:
+        """All living rows."""
+        return self._rows.take(self._position_S[: self.used][self._alive_S[: self.used]])
+
     def rows_at(self, slot_N: np.ndarray) -> list[dict[str, Any]]:
         """Living rows as Python values."""
         return self._rows.at(self._position_S[slot_N])

@@ -52,9 +52,13 @@ class LiveRows:
         self._table = self._table.take(pa.array(position_N)).combine_chunks()
         self._masks.clear()
 
+    def take(self, position_N: np.ndarray) -> pa.Table:
+        """Some rows."""
+        return self._table.take(pa.array(position_N, pa.int64()))
+
     def at(self, position_N: np.ndarray) -> list[dict[str, Any]]:
         """Rows as Python values."""
-        rows: list[dict[str, Any]] = self._table.take(pa.array(position_N, pa.int64())).to_pylist()
+        rows: list[dict[str, Any]] = self.take(position_N).to_pylist()
         return rows
 
     def mask(self, filter: Filter) -> np.ndarray:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from visnet.platform.content import short_keys
 from visnet.platform.errors import NotFoundError
-from visnet.platform.filters import Filter
+from visnet.platform.filters import Filter, categories, rest
 from visnet.platform.knn import make_owned
 from visnet.platform.live_changes import Change as Change
 from visnet.platform.live_changes import Remove as Remove
@@ -125,6 +125,32 @@ class LiveShard:
             better = collapsed(reach.nearest(query_QD[short], fetch), k, collapse_duplicates)
             hits.score_QK[short], hits.row_QK[short] = better.score_QK, better.row_QK
         return hits
+
+    @property
+    def built(self) -> pa.Table:
+        """The built shard's rows, the dead ones too; they never change, and may be read on any thread."""
+        return self._base.rows
+
+    def dead(self) -> pa.Table:
+        """The rows of `built` that are dead."""
+        return self._base.rows.filter(pa.array(~self._selections.alive.mask_N))
+
+    def fresh(self) -> pa.Table:
+        """The living rows that came since it was built."""
+        return self._delta.living()
+
+    def sample(self, count: int, random: np.random.Generator, *, where: Filter | None = None) -> np.ndarray:
+        """Up to `count` living rows that pass, drawn at random, int64; every one is as likely as another."""
+        filter = where or Filter()
+        wanted = categories(filter)
+        base_N = np.flatnonzero(self._selections.of(filter).mask_N)
+        delta_N = np.flatnonzero(self._delta.select(rest(filter), wanted).mask_N)
+        place_N = random.choice(len(base_N) + len(delta_N), min(count, len(base_N) + len(delta_N)), replace=False)
+        in_base_N = place_N < len(base_N)
+        row_N = np.empty(len(place_N), np.int64)
+        row_N[in_base_N] = base_N[place_N[in_base_N]]
+        row_N[~in_base_N] = len(self._base) + delta_N[place_N[~in_base_N] - len(base_N)]
+        return row_N
 
     def rows_of(self, product_id: str) -> np.ndarray:
         """The rows of a product; empty if the shard does not hold it."""

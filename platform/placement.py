@@ -2,6 +2,7 @@
 
 A release is served by parts: an embedder, and one for each shard of its index. A switch starts the new release's parts
 beside the old ones, waits until all of them stand, lets every ingress move over, and ends what nobody uses any more.
+A second release can be kept beside the one that is served, to be looked at: it is started when that one stands.
 `decide` looks at how things stand and says what to do; `serve/controller.py` does it and looks again.
 """
 
@@ -81,7 +82,7 @@ class Ingress:
     plan: str | None
     """Which it answers by."""
     busy: Mapping[str, int]
-    """Requests under way, by plan."""
+    """Requests under way, by plan, of every plan that it may be asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +95,14 @@ class Seen:
     """By the part's name."""
     nodes: Sequence[Node]
     ingresses: Sequence[Ingress]
+    beside: Plan | None = None
+    """A release that is to be there too, without being served to who does not ask for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
+    plan: Plan
+    """Whose parts they are."""
     parts: tuple[Part, ...]
 
 
@@ -119,7 +124,7 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Refuse:
-    """The wanted plan can't be switched to."""
+    """A plan can't be switched to, or can't be there beside the one that is served."""
 
     plan: Plan
     reason: str
@@ -140,7 +145,7 @@ def decide(seen: Seen) -> list[Action]:
     if seen.serving is None or seen.serving.name != seen.wanted.name:
         ready = all(one.state is State.READY for one in states)
         return [Activate(plan=seen.wanted)] if ready else []
-    return [*_resized(seen, seen.wanted), *_ended(seen, seen.wanted)]
+    return [*_resized(seen, seen.wanted), *_beside(seen), *_ended(seen, seen.wanted)]
 
 
 def misfit(parts: Sequence[Part], nodes: Sequence[Node]) -> str | None:
@@ -165,7 +170,7 @@ def _start(seen: Seen, plan: Plan, missing: tuple[Part, ...]) -> list[Action]:
     reason = misfit(missing, seen.nodes)
     if reason is not None and seen.serving is not None:
         return [Refuse(plan=plan, reason=f"both releases do not fit at once: {reason}")]
-    return [Start(parts=missing)]
+    return [Start(plan=plan, parts=missing)]
 
 
 def _failed(seen: Seen, plan: Plan, reason: str) -> list[Action]:
@@ -185,11 +190,24 @@ def _resized(seen: Seen, plan: Plan) -> list[Action]:
     ]
 
 
+def _beside(seen: Seen) -> list[Action]:
+    """Start what is to be there too; given up if it does not come up."""
+    plan = seen.beside
+    if plan is None:
+        return []
+    if missing := tuple(part for part in plan.parts if part.name not in seen.running):
+        return _start(seen, plan, missing)
+    failed = [seen.running[part.name].reason for part in plan.parts if seen.running[part.name].state is State.FAILED]
+    return _failed(seen, plan, failed[0]) if failed else []
+
+
 def _ended(seen: Seen, plan: Plan) -> list[Action]:
     """What no request uses any more: all ingresses have moved, and have answered what they had begun."""
+    kept = [plan] if seen.beside is None else [plan, seen.beside]
+    names = {one.name for one in kept}
     moved = all(ingress.plan == plan.name for ingress in seen.ingresses)
-    busy = any(count for ingress in seen.ingresses for name, count in ingress.busy.items() if name != plan.name)
-    old = tuple(sorted(set(seen.running) - {part.name for part in plan.parts}))
+    busy = any(name not in names for ingress in seen.ingresses for name in ingress.busy)
+    old = tuple(sorted(set(seen.running) - {part.name for one in kept for part in one.parts}))
     return [End(parts=old)] if old and seen.ingresses and moved and not busy else []
 
 

@@ -135,6 +135,13 @@ def read_release(store: Store, release: str) -> ReleaseManifest:
     return read_manifest(store, f"releases/{release}", ReleaseManifest)
 
 
+def figures(evaluation: dict[str, Any]) -> dict[str, float]:
+    """What a release's evaluation measured, by the names people use; empty without one."""
+    found = {f"recall@{k}": float(recall) for k, recall in evaluation.get("recall_at_k", {}).items()}
+    precision = evaluation.get("category_precision_at_20")
+    return found if precision is None else {**found, "category precision@20": float(precision)}
+
+
 def list_releases(store: Store) -> list[ReleaseManifest]:
     """All releases, oldest first."""
     manifests = [read_release(store, name) for name in finished(store, "releases")]

@@ -15,11 +15,12 @@ import orjson
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
+from visnet.platform.client.models import Located, WriteAnswer
 from visnet.serve import exchange, telemetry
-from visnet.serve.api import Located
-from visnet.serve.api_products import WriteAnswer
+from visnet.serve.duplicates import Duplicates
 from visnet.serve.messages import Found, FoundPart, Hit
 from visnet.serve.problems import ProblemError
+from visnet.serve.sampling import Drawn
 from visnet.serve.served import Served
 
 
@@ -41,7 +42,7 @@ class Clock:
 
 
 def about(served: Served, found: Found, clock: Clock) -> dict[str, Any]:
-    """The fields of `api.Answer`."""
+    """The fields of `Answer`."""
     _note(served, found)
     return {
         "release": served.manifest.release,
@@ -61,13 +62,13 @@ def _note(served: Served, found: Found) -> None:
 
 
 def found_answer(served: Served, found: Found, clock: Clock, **further: Any) -> Response:
-    """An `api.SearchAnswer`, with further fields."""
+    """A `SearchAnswer`, with further fields."""
     head = orjson.dumps({**about(served, found, clock), **further})[:-1]
     return Response(b'%b,"results":%b}' % (head, _results(found)), media_type="application/json")
 
 
 def photo_answer(served: Served, found: Found, items: Sequence[FoundPart], clock: Clock, located: Located) -> Response:
-    """An `api.SearchAnswer` for a photo.
+    """A `SearchAnswer` for a photo.
 
     Args:
         found: what the answer as a whole is.
@@ -96,8 +97,23 @@ def _results(found: Found) -> bytes:
 
 
 def product_answer(fields: bytes, **further: Any) -> Response:
-    """An `api.ProductAnswer`."""
+    """A `ProductAnswer`."""
     return Response(b'%b,"product":{%b}}' % (orjson.dumps(further)[:-1], fields), media_type="application/json")
+
+
+def products_answer(served: Served, drawn: Drawn, clock: Clock) -> Response:
+    """A `SampleAnswer`."""
+    head = orjson.dumps(about(served, drawn.about, clock))[:-1]
+    products = b",".join([b"{%b}" % fields for fields in drawn.fields])
+    return Response(b'%b,"results":[%b]}' % (head, products), media_type="application/json")
+
+
+def duplicates_answer(served: Served, duplicates: Duplicates, clock: Clock, **further: Any) -> Response:
+    """A `DuplicatesAnswer`, with further fields."""
+    head = orjson.dumps({**about(served, duplicates.found, clock), **further})[:-1]
+    pairs = zip(duplicates.found.hits, duplicates.same, strict=True)
+    results = b",".join([b'{"same_picture":%b,%b' % (orjson.dumps(same), _result(hit)[1:]) for hit, same in pairs])
+    return Response(b'%b,"results":[%b]}' % (head, results), media_type="application/json")
 
 
 def _result(hit: Hit) -> bytes:

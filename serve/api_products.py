@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -101,21 +101,3 @@ class ProductsDelete(BaseModel):
         if not all(value):
             raise ValueError("expected ids that are not empty")
         return value
-
-
-class Written(BaseModel):
-    """What became of one product."""
-
-    product_id: str
-    status: Literal["ok", "rejected"]
-    sequence: int | None = Field(None, description="Its place in the journal: it is durable.")
-    detail: str | None = Field(None, description="Why it was rejected; nothing of it was written.")
-
-
-class WriteAnswer(BaseModel):
-    """What became of every product, in order."""
-
-    sequence: int = Field(
-        description="The last place in the journal that was given; an answer with as large a `sequence` has it all."
-    )
-    products: list[Written]

@@ -28,8 +28,10 @@ from visnet.serve import telemetry
 from visnet.serve.backfill import Backfill
 from visnet.serve.cluster_view import applications, end, resize, start
 from visnet.serve.observed import observed
-from visnet.serve.parts import embedder_name, plan_of, shard_names, targets
-from visnet.serve.service_state import Encoder, Promotion, ServiceState, Serving, Switch
+from visnet.serve.part_status import PartStatus, part_statuses
+from visnet.serve.parts import embedder_name, plan_of, serving_of, targets
+from visnet.serve.previewed import Previewed
+from visnet.serve.service_state import Encoder, Promotion, ServiceState, Switch
 from visnet.serve.switching import refusal
 
 LOOK_S = 1.0
@@ -65,6 +67,7 @@ class Controller:
         self._reports: dict[str, tuple[float, Ingress]] = {}
         self._refused: dict[str, tuple[float, str]] = {}
         self._promotion: Promotion | None = None
+        self._preview = Previewed(store)
         self._problem = ""
         self._backfill = Backfill(store, journal) if journal is not None else None
         self._looking: asyncio.Task[None] | None = None
@@ -100,6 +103,27 @@ class Controller:
         self._promotion = Promotion(release=release, force=force, rollback=rollback)
         return None
 
+    async def preview(self, release: str) -> tuple[int, str] | None:
+        """Start a release beside the one that is served, instead of one that is there so already; as `promote`."""
+        self._look_after()
+        if self._serving is None or self._serving.release == release:
+            return 409, f"release {release} is served already" if self._serving else "no release is served yet"
+        try:
+            plan = await self._plan(release)
+        except VisnetError as error:
+            return refusal(error)
+        await self._preview.keep(plan)
+        return None
+
+    async def end_preview(self) -> None:
+        """Let the release go that is beside the served one, if there is one."""
+        self._look_after()
+        await self._preview.keep(None)
+
+    async def parts(self) -> list[PartStatus]:
+        """How every deployment of the service stands."""
+        return await asyncio.to_thread(part_statuses, list(self._plans.values()))
+
     def _look_after(self) -> None:
         """Start looking; the constructor has no event loop to do it in."""
         if self._looking is None:
@@ -120,20 +144,35 @@ class Controller:
     async def _look(self) -> None:
         wanted = await self._choose()
         self._wanted = wanted
+        beside = await self._beside(wanted)
         running = self._running = await asyncio.to_thread(applications)
+        missing = any(_missing(plan, running) for plan in (wanted, beside) if plan is not None)
         seen = Seen(
             wanted=wanted,
             serving=self._serving,
             running=running,
-            nodes=await asyncio.to_thread(free, self._pool) if wanted is not None and _missing(wanted, running) else [],
+            nodes=await asyncio.to_thread(free, self._pool) if missing else [],
             ingresses=self._heard(),
+            beside=beside,
         )
         for action in decide(seen):
             await self._act(action)
         if self._promotion is not None and wanted is not None and self._serves(wanted):
             await self._activate(wanted)  # it stood already
-        if self._backfill is not None and wanted is not None and self._embeds(wanted):
-            await self._backfill.run(wanted)
+        for plan in (wanted, beside):
+            if self._backfill is not None and plan is not None and self._embeds(plan):
+                await self._backfill.run(plan)
+
+    async def _beside(self, wanted: Plan | None) -> Plan | None:
+        """The plan of the release that is previewed; none any more once it is the one to be served."""
+        kept = self._preview
+        if kept.before is not None:
+            await kept.keep(await self._plan(kept.before))
+        if kept.plan is not None and wanted is not None and kept.plan.name == wanted.name:
+            if self._serves(wanted):
+                await kept.keep(None)
+            return None
+        return kept.plan
 
     async def _choose(self) -> Plan | None:
         """The plan of the release that is to be served, unless it was refused a moment ago."""
@@ -156,10 +195,9 @@ class Controller:
 
     async def _act(self, action: Start | Activate | Resize | End | Refuse) -> None:
         match action:
-            case Start(parts=parts):
-                assert self._wanted is not None
+            case Start(plan=plan, parts=parts):
                 logger.info("starting %s", ", ".join(part.name for part in parts))
-                made = targets(self._store, self._wanted, parts, self._settings, self._journal)
+                made = targets(self._store, plan, parts, self._settings, self._journal)
                 await asyncio.to_thread(start, made)
             case Activate(plan=plan):
                 await self._activate(plan)
@@ -170,7 +208,15 @@ class Controller:
                 logger.info("ending %s", ", ".join(names))
                 await asyncio.to_thread(end, names)
             case Refuse(plan=plan, reason=reason):
-                self._refuse(plan, reason)
+                if self._is_beside(plan):
+                    logger.error("release %s can't be previewed: %s", plan.release, reason)
+                    await self._preview.give_up(plan, reason)
+                else:
+                    self._refuse(plan, reason)
+
+    def _is_beside(self, plan: Plan) -> bool:
+        wanted, kept = self._wanted, self._preview.plan
+        return kept is not None and kept.name == plan.name and (wanted is None or wanted.name != plan.name)
 
     async def _activate(self, plan: Plan) -> None:
         """Let the ingresses move to a plan. What is promoted becomes current first: a restart then serves it too."""
@@ -205,12 +251,14 @@ class Controller:
         return [ingress for _, ingress in self._reports.values()]
 
     def _state(self) -> ServiceState:
-        plans = [plan for plan in (self._serving, self._wanted) if plan is not None and self._embeds(plan)]
+        known = (self._serving, self._wanted, self._preview.plan)
+        plans = [plan for plan in known if plan is not None and self._embeds(plan)]
         return ServiceState(
-            serving=_serving(self._serving) if self._serving is not None else None,
+            serving=serving_of(self._serving) if self._serving is not None else None,
             encoders=tuple(dict.fromkeys(self._encoder(plan) for plan in plans)),
             settled=self._serves(self._wanted),
             switch=self._switch(),
+            preview=self._preview.state(self._running),
             problem=self._problem,
         )
 
@@ -253,7 +301,3 @@ class Controller:
 
 def _missing(plan: Plan, running: Mapping[str, Running]) -> bool:
     return any(part.name not in running for part in plan.parts)
-
-
-def _serving(plan: Plan) -> Serving:
-    return Serving(plan=plan.name, release=plan.release, embedder=embedder_name(plan), shards=tuple(shard_names(plan)))

@@ -29,6 +29,7 @@ class _Group(NamedTuple):
 
     where: Filter | None
     with_vectors: bool
+    collapse: bool
 
 
 class FanOut:
@@ -93,7 +94,7 @@ def _groups(queries: Sequence[Query], waiting: dict[int, int]) -> dict[_Group, l
     groups: dict[_Group, list[int]] = {}
     for number in waiting:
         query = queries[number]
-        groups.setdefault(_Group(query.where, query.with_vectors), []).append(number)
+        groups.setdefault(_Group(query.where, query.with_vectors, query.collapse), []).append(number)
     return groups
 
 
@@ -103,6 +104,7 @@ def _together(group: _Group, numbers: list[int], queries: Sequence[Query], waiti
         k=max(waiting[number] for number in numbers),
         where=group.where,
         with_vectors=group.with_vectors,
+        collapse=group.collapse,
     )
 
 
@@ -120,7 +122,7 @@ def _merged(
     )
     more_Q = np.any([np.isfinite(block.score_QK[:, -1]) for block in blocks], axis=0)
     return [
-        (number, _hits(blocks, score_K, shard_K, position_K, queries[number].k), bool(more))
+        (number, _hits(blocks, score_K, shard_K, position_K, queries[number]), bool(more))
         for number, score_K, shard_K, position_K, more in zip(
             numbers, score_QK.tolist(), shard_QK.tolist(), position_QK.tolist(), more_Q, strict=True
         )
@@ -128,17 +130,17 @@ def _merged(
 
 
 def _hits(
-    blocks: list[ShardAnswer], score_K: list[float], shard_K: list[int], position_K: list[int], k: int
+    blocks: list[ShardAnswer], score_K: list[float], shard_K: list[int], position_K: list[int], query: Query
 ) -> list[Hit]:
-    """The first `k`, one for images with the same bytes."""
+    """The first `k`; one for images with the same bytes, unless all are wanted."""
     seen: set[int] = set()
     hits: list[Hit] = []
     for score, shard, position in zip(score_K, shard_K, position_K, strict=True):
-        if position == NO_ROW or len(hits) == k:
+        if position == NO_ROW or len(hits) == query.k:
             break
         block = blocks[shard]
         content = int(block.content_F[position])
-        if content in seen:
+        if content in seen and query.collapse:
             continue
         seen.add(content)
         hits.append(

@@ -38,6 +38,8 @@ class Follower:
         self._task: asyncio.Task[None] | None = None
         self.current: Served | None = None
         """What is served; None until the controller has said it."""
+        self.preview: Served | None = None
+        """A second release that may be asked for by its name."""
         self.state: ServiceState | None = None
         """What the controller said last."""
 
@@ -68,6 +70,7 @@ class Follower:
                 state: ServiceState = await asyncio.wait_for(report, ANSWER_S)
                 self.state = state
                 await self._move(state)
+                await self._look_beside(state)
                 self._forget()
             except Exception as error:  # the controller, or a part, is away: go on with what there is
                 logger.warning("could not follow the controller: %s", str(error).strip().splitlines()[-1:] or error)
@@ -82,7 +85,17 @@ class Follower:
         self.current = self._known[serving.plan]
         logger.info("answering by release %s", serving.release)
 
+    async def _look_beside(self, state: ServiceState) -> None:
+        serving = state.preview.serving if state.preview is not None else None
+        if serving is None:
+            self.preview = None
+            return
+        if serving.plan not in self._known:
+            self._known[serving.plan] = await open_served(self._store, serving, self._settings)
+        self.preview = self._known[serving.plan]
+
     def _forget(self) -> None:
         """Releases that nobody asks any more."""
-        for name in [name for name, served in self._known.items() if served is not self.current and not served.busy]:
+        kept = (self.current, self.preview)
+        for name in [name for name, served in self._known.items() if served not in kept and not served.busy]:
             self._known.pop(name).close()

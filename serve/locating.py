@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from visnet.platform.client.models import Located
 from visnet.platform.filters import Filter
 from visnet.serve import searching, telemetry
-from visnet.serve.api import Located, SearchRequest
+from visnet.serve.api import SearchRequest
 from visnet.serve.messages import Found, FoundPart, Looked, Photo
 from visnet.serve.problems import ProblemError
 from visnet.serve.served import Served
@@ -32,10 +33,10 @@ def wanted_parts(served: Served, asked: SearchRequest, data: bytes) -> Photo:
 
 
 async def search_parts(
-    served: Served, looked: Looked, k: int, where: Filter | None, *, weight: float
+    served: Served, looked: Looked, k: int, where: Filter | None, *, weight: float, without: Collection[str] = ()
 ) -> list[FoundPart]:
     """What is found for each part of a photo, all at once; raises as `searching.search`."""
-    calls = [searching.search_part(served, part, k, where, weight=weight) for part in looked.parts]
+    calls = [searching.search_part(served, part, k, where, weight=weight, without=without) for part in looked.parts]
     return list(await asyncio.gather(*calls))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from visnet.platform.facets import Facets
 from visnet.platform.filters import Filter
 from visnet.platform.imaging import Box
 
@@ -23,6 +24,8 @@ class Query:
     """Search only what satisfies it; None for all."""
     with_vectors: bool = False
     """Whether the hits are to carry their vectors."""
+    collapse: bool = True
+    """Whether products with the same image bytes are found as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class ShardQuery:
     k: int
     where: Filter | None
     with_vectors: bool = False
+    collapse: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,39 @@ class OnShelf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Ingress -> shard: some of its products are wanted, drawn at random."""
+
+    count: int
+    seed: int
+    """The same seed draws the same products, as long as nothing changes."""
+    where: Filter | None = None
+    with_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """Shard -> ingress: products that were drawn, each by one of its images."""
+
+    fields: list[bytes]
+    """As in `ShardAnswer.fields`."""
+    vector_ND: np.ndarray | None
+    """float16: of those images, if they were asked for."""
+    sequence: int
+    """The journal's entries up to this one are in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFacets:
+    """Shard -> ingress: what its rows hold."""
+
+    facets: Facets
+    images: int
+    products: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """Shard -> ingress: an image of a product."""
 
@@ -211,3 +248,5 @@ class ShardState:
     """How far it has applied the journal."""
     changed: int
     """Rows that it holds beside the built ones."""
+    built_sequence: int = 0
+    """The journal's entries up to this one are in the index itself."""

@@ -24,6 +24,7 @@ from visnet.platform.release import ReleaseManifest, read_release
 from visnet.platform.settings import ServeSettings
 from visnet.platform.store import Store
 from visnet.serve.embedder import EmbedderServer
+from visnet.serve.service_state import Serving
 from visnet.serve.shards import ShardServer
 
 HANDLE_REQUESTS = 1_024
@@ -54,6 +55,11 @@ def shard_names(plan: Plan) -> list[str]:
 def embedder_name(plan: Plan) -> str:
     """The application of a plan's embedder."""
     return plan.parts[0].name
+
+
+def serving_of(plan: Plan) -> Serving:
+    """A plan as the ingresses are told of it."""
+    return Serving(plan=plan.name, release=plan.release, embedder=embedder_name(plan), shards=tuple(shard_names(plan)))
 
 
 def targets(

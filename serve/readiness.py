@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from visnet.serve import api as bodies
+from visnet.platform.client.operating import ReadyAnswer
 from visnet.serve.answers import Clock, about
 from visnet.serve.messages import Found, ShardState
 from visnet.serve.problems import ProblemError
@@ -14,7 +14,7 @@ from visnet.serve.service_state import ServiceState
 TIMEOUT_S = 3.0
 
 
-async def readiness(served: Served, state: ServiceState | None) -> bodies.ReadyAnswer:
+async def readiness(served: Served, state: ServiceState | None) -> ReadyAnswer:
     """How embedder and shards stand.
 
     Raises:
@@ -35,7 +35,7 @@ async def readiness(served: Served, state: ServiceState | None) -> bodies.ReadyA
         sequence=min(shard.sequence for shard in shards),
     )
     manifest = served.manifest
-    return bodies.ReadyAnswer(
+    return ReadyAnswer(
         encoder=manifest.encoder,
         detector=manifest.detector,
         catalog=f"{manifest.catalog}-{manifest.catalog_version}",

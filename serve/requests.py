@@ -48,6 +48,9 @@ SEARCH_SCHEMA = _body(
             "box": {"type": "string", "description": "Four numbers with commas between them; as in JSON."},
             "detect": {"type": "boolean"},
             "max_items": {"type": "integer"},
+            "positive": {"type": "array", "items": {"type": "string"}},
+            "negative": {"type": "array", "items": {"type": "string"}},
+            "release": {"type": "string"},
         },
     },
 )
@@ -173,6 +176,7 @@ async def _read_search_form(request: Request, body: bytes) -> tuple[SearchReques
     if not isinstance(image, UploadFile):
         raise ProblemError(422, "image: expected a file in this field of the form")
     fields: dict[str, Any] = {name: form[name] for name in form if name not in ("image", "category", "filter")}
+    fields |= {name: form.getlist(name) for name in ("positive", "negative") if name in form}
     given = form.get("filter")
     categories = [str(name) for name in form.getlist("category")] or None
     fields["filter"] = read_filter(given if isinstance(given, str) else None, categories)

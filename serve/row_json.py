@@ -16,6 +16,8 @@ from visnet.platform.live_shard import LiveShard
 
 KEPT = 200_000
 """Rows whose JSON is kept, and products, about a kilobyte each; then all are forgotten."""
+VERSION_DIGITS = 16
+"""Of a content hash, in the address of a picture."""
 OWN_FIELDS = {"product_id", "image_id", "category", "content_hash", "catalog_part", "catalog_row"}
 """Columns of the index that are not the catalogue's attributes."""
 
@@ -91,9 +93,18 @@ def row_fields(row: dict[str, Any]) -> bytes:
         "image_id": row["image_id"],
         "category": row["category"],
         "attributes": {name: _plain(value) for name, value in row.items() if name not in OWN_FIELDS},
-        "image_url": f"/v1/products/{quote(str(row['product_id']))}/image",
+        "image_url": f"/v1/products/{quote(str(row['product_id']))}/image?{_which(row)}",
     }
     return orjson.dumps(product, default=_other)[1:-1]
+
+
+def _which(row: dict[str, Any]) -> str:
+    """Which picture of the product it is: by its content, so that caches may keep it, and by its id if it is not the
+    only one that could be meant."""
+    version = f"v={str(row['content_hash'])[:VERSION_DIGITS]}"
+    if row["image_id"] == row["product_id"]:
+        return version
+    return f"image_id={quote(str(row['image_id']), safe='')}&{version}"
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

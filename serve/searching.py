@@ -49,27 +49,37 @@ async def stored_vector(served: Served, product_id: str) -> np.ndarray:
 
 
 async def search(
-    served: Served, vector_D: np.ndarray, k: int, where: Filter | None, *, without: Collection[str] = ()
+    served: Served,
+    vector_D: np.ndarray,
+    k: int,
+    where: Filter | None,
+    *,
+    without: Collection[str] = (),
+    collapse: bool = True,
 ) -> Found:
     """The `k` nearest products.
 
     Args:
         without: products that are left out.
+        collapse: whether products with the same picture are found as one.
 
     Raises:
         ProblemError: 503, no shard answered.
     """
-    found = await served.find(Query(vector_D=vector_D, k=k + len(without), where=where))
+    found = await served.find(Query(vector_D=vector_D, k=k + len(without), where=where, collapse=collapse))
     if not found.shards_ok:
         raise ProblemError(503, "no shard answered; try again")
     return _cut(found, [hit for hit in found.hits if hit.product_id not in without][:k])
 
 
-async def search_part(served: Served, part: Part, k: int, where: Filter | None, *, weight: float) -> FoundPart:
+async def search_part(
+    served: Served, part: Part, k: int, where: Filter | None, *, weight: float, without: Collection[str] = ()
+) -> FoundPart:
     """The `k` nearest products to a part of a photo; those of its likely categories are brought forward.
 
     Args:
         weight: similarity that a category the detector is sure of is worth (`narrowing`).
+        without: products that are left out.
 
     Raises:
         ProblemError: 503, no shard answered.
@@ -77,7 +87,7 @@ async def search_part(served: Served, part: Part, k: int, where: Filter | None, 
     assert part.vector_D is not None
     categories = likely(part.categories) if weight and not _names_category(where) else []
     wheres = [where, *(_both(where, _of_category(name, served)) for name, _ in categories)]
-    found, *within = await asyncio.gather(*[search(served, part.vector_D, k, one) for one in wheres])
+    found, *within = await asyncio.gather(*[search(served, part.vector_D, k, one, without=without) for one in wheres])
     if not within:
         return FoundPart(part=part, found=found)
     shares = [share for _, share in categories]

@@ -37,16 +37,28 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A release that is there beside the one that is served, for requests that name it."""
+
+    release: str
+    serving: Serving | None
+    """None before all of its parts stand."""
+    failed: str = ""
+    """Why it could not be started; it is none any more then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
     """How the service stands."""
 
     serving: Serving | None
     """None before the first release stands."""
     encoders: tuple[Encoder, ...]
-    """Of the release that is served, and of one that is being switched to once its embedder stands."""
+    """Of the release that is served, and of those switched to or previewed, once their embedder stands."""
     settled: bool
     """Whether what is served is what is wanted, or what was wanted besides was refused."""
     switch: Switch | None
+    preview: Preview | None
     problem: str
     """What keeps the controller from its work; empty if nothing does."""
 

@@ -12,7 +12,7 @@ from visnet.serve.row_json import RowJson
 
 def answer(shard: LiveShard, rows: RowJson, query: ShardQuery, sequence: int) -> ShardAnswer:
     """What a shard finds for the searches of one filter."""
-    hits = shard.search(query.query_QD, query.k, where=query.where)
+    hits = shard.search(query.query_QD, query.k, where=query.where, collapse_duplicates=query.collapse)
     valid_QK = hits.row_QK != NO_ROW
     found_F, position = np.unique(hits.row_QK[valid_QK], return_inverse=True)
     position_QK = np.full(hits.row_QK.shape, NO_ROW, np.int64)

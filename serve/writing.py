@@ -17,11 +17,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from visnet.platform.attributes import fit_attributes
+from visnet.platform.client.models import WriteAnswer, Written
 from visnet.platform.errors import ImageError, StoreError
 from visnet.platform.imaging import content_hash
 from visnet.platform.journal import Delete, Journal, JournalImage, Upsert, Write
 from visnet.serve import telemetry
-from visnet.serve.api_products import ImageWrite, ProductWrite, WriteAnswer, Written
+from visnet.serve.api_products import ImageWrite, ProductWrite
 from visnet.serve.coalesce import Coalescer
 from visnet.serve.embedding import WantedVectors
 from visnet.serve.messages import Known, Lookup, Picture

@@ -18,12 +18,12 @@ from PIL import Image, ImageDraw
 
 from tests.ports import free_port
 from visnet.platform.boxes import overlaps
+from visnet.platform.client.models import SearchAnswer
 from visnet.platform.cutouts import cut_out
 from visnet.platform.imaging import encode_png
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.scenes import Scene, SceneSettings, compose
 from visnet.platform.store import Store
-from visnet.serve.api import SearchAnswer
 
 pytestmark = [
     pytest.mark.e2e,

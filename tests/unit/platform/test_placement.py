@@ -65,7 +65,7 @@ def test_nothing_is_wanted_and_nothing_is_done() -> None:
 
 
 def test_missing_parts_are_started_beside_those_that_serve() -> None:
-    assert decide(seen()) == [Start(parts=NEW.parts[1:])]  # the embedder is there
+    assert decide(seen()) == [Start(plan=NEW, parts=NEW.parts[1:])]  # the embedder is there
 
 
 def test_what_is_starting_is_waited_for() -> None:
@@ -89,7 +89,7 @@ def test_a_switch_that_does_not_fit_is_refused_before_anything_is_started() -> N
 
 
 def test_the_first_release_waits_for_its_nodes_instead() -> None:
-    assert decide(seen(serving=None, running={}, nodes=[])) == [Start(parts=NEW.parts)]
+    assert decide(seen(serving=None, running={}, nodes=[])) == [Start(plan=NEW, parts=NEW.parts)]
 
 
 def test_a_plan_that_fails_is_given_up_and_what_serves_stays() -> None:
@@ -111,6 +111,7 @@ def test_what_serves_and_fails_is_left_to_serve_which_starts_it_again() -> None:
         [],  # none has been heard of
         [on("new"), on("old")],  # one has not moved
         [on("new", old=1)],  # one still answers by the old release
+        [on("new", old=0, new=3)],  # one may still be asked for it
         [on(None)],
     ],
 )
@@ -119,8 +120,40 @@ def test_old_parts_stay_while_anybody_may_need_them(ingresses: list[Ingress]) ->
 
 
 def test_old_parts_end_when_all_have_moved_and_answered() -> None:
-    ingresses = [on("new", old=0, new=3), on("new")]
+    ingresses = [on("new", new=3), on("new")]
     assert decide(seen(serving=NEW, running=running(OLD, NEW), ingresses=ingresses)) == [End(parts=("a-0",))]
+
+
+def test_a_second_release_is_started_beside_the_one_that_serves_and_kept() -> None:
+    on_new = {"wanted": NEW, "serving": NEW, "ingresses": [on("new", new=1)]}
+    assert decide(seen(**on_new, running=running(NEW), beside=OLD)) == [Start(plan=OLD, parts=OLD.parts[1:])]
+    both = running(OLD, NEW)
+    assert decide(seen(**on_new, running=both, beside=OLD)) == []
+    assert decide(seen(**{**on_new, "ingresses": [on("new", new=1, old=2)]}, running=both, beside=OLD)) == []
+
+
+def test_a_second_release_that_is_not_wanted_any_more_ends_when_no_ingress_may_be_asked_for_it() -> None:
+    both = running(OLD, NEW)
+    assert decide(seen(serving=NEW, running=both, ingresses=[on("new", new=0, old=0)])) == []
+    assert decide(seen(serving=NEW, running=both, ingresses=[on("new", new=0)])) == [End(parts=("a-0",))]
+
+
+def test_a_second_release_that_does_not_fit_or_fails_is_given_up_and_what_serves_stays() -> None:
+    standing = seen(serving=NEW, running=running(NEW), ingresses=[on("new")], beside=OLD, nodes=[node(cpus=0)])
+    (refused,) = decide(standing)
+    assert isinstance(refused, Refuse)
+    assert (refused.plan, "both releases do not fit at once" in refused.reason) == (OLD, True)
+    failed = {**running(NEW), "a-0": Running(state=State.FAILED, replicas=1, reason="out of memory")}
+    assert decide(dataclasses.replace(standing, running=failed)) == [
+        Refuse(plan=OLD, reason="out of memory"),
+        End(parts=("a-0",)),
+    ]
+
+
+def test_what_is_wanted_comes_before_what_is_beside() -> None:
+    third = plan("third", "c-0")
+    assert decide(seen(beside=third)) == [Start(plan=NEW, parts=NEW.parts[1:])]
+    assert decide(seen(running=running(OLD, NEW), beside=third)) == [Activate(plan=NEW)]
 
 
 def test_replicas_follow_the_settings_and_the_embedder_its_load() -> None:
@@ -141,7 +174,7 @@ def test_looked_at_again_and_again_it_ends_at_the_wanted_plan() -> None:
         for action in actions:
             steps.append(type(action).__name__)
             match action:
-                case Start(parts=parts):
+                case Start(plan=NEW, parts=parts):
                     found = {one.name: Running(state=READY, replicas=one.replicas) for one in parts}
                     now = dataclasses.replace(now, running={**now.running, **found})
                 case Activate(plan=activated):

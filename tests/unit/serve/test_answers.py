@@ -5,11 +5,10 @@ from typing import Any, cast
 
 import pytest
 
+from visnet.platform.client.models import Located, ProductAnswer, RecommendAnswer, SearchAnswer, WriteAnswer, Written
 from visnet.platform.imaging import encode_png
 from visnet.serve import telemetry
 from visnet.serve.answers import Clock, found_answer, media_type, photo_answer, product_answer, wanted, write_answer
-from visnet.serve.api import Located, ProductAnswer, RecommendAnswer, SearchAnswer
-from visnet.serve.api_products import WriteAnswer, Written
 from visnet.serve.messages import Found, FoundPart, Hit, Part
 from visnet.serve.problems import ProblemError
 from visnet.serve.row_json import row_fields

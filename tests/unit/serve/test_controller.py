@@ -290,3 +290,70 @@ def test_a_record_of_another_visnet_is_passed_over(store: Store, cluster: Cluste
         assert serving(controller) == "r-1"
 
     run(store, script)
+
+
+def test_a_previewed_release_stands_beside_the_served_one_until_it_is_let_go(store: Store, cluster: Cluster) -> None:
+    async def script(controller: Controller) -> None:
+        assert await controller.preview("r-2") == (409, "no release is served yet")
+        await look(controller)
+        await on(controller, "r-1", **{"r-1": 1})
+        refused = await controller.preview("r-1")
+        assert refused is not None
+        assert "is served already" in refused[1]
+        assert await controller.preview("nothing") == (404, "no release nothing")
+        assert await controller.preview("r-2") is None
+        preview = controller._state().preview
+        assert preview is not None
+        assert (preview.release, preview.serving) == ("r-2", None)
+        await look(controller)
+        preview = controller._state().preview
+        assert preview is not None
+        assert preview.serving is not None
+        assert preview.serving.shards == ("shard-0-r-2", "shard-1-r-2")
+        assert serving(controller) == "r-1"
+        await on(controller, "r-1", **{"r-1": 0, "r-2": 0})
+        await controller.end_preview()
+        await look(controller)
+        assert controller._state().preview is None
+        assert not cluster.ended  # the ingress may still be asked for it
+        await on(controller, "r-1", **{"r-1": 0})
+        await look(controller)
+        assert cluster.ended == ["shard-0-r-2", "shard-1-r-2"]
+
+    run(store, script)
+
+
+def test_a_preview_survives_the_controller_and_a_promotion_of_it_ends_it(store: Store, cluster: Cluster) -> None:
+    async def before(controller: Controller) -> None:
+        await look(controller)
+        await controller.preview("r-2")
+        await look(controller)
+
+    async def after(controller: Controller) -> None:
+        await look(controller)
+        preview = controller._state().preview
+        assert preview is not None
+        assert preview.release == "r-2"
+        await controller.promote("r-2")
+        await look(controller)
+        assert serving(controller) == "r-2"
+        assert controller._state().preview is None
+
+    run(store, before)
+    run(store, after)
+
+
+def test_a_preview_that_fails_says_why_and_leaves_what_is_served(store: Store, cluster: Cluster) -> None:
+    async def script(controller: Controller) -> None:
+        await look(controller)
+        cluster.fails = {"shard-1-r-2"}
+        await controller.preview("r-2")
+        await look(controller)
+        state = controller._state()
+        assert state.preview is not None
+        assert (state.preview.release, state.preview.failed) == ("r-2", "out of memory")
+        assert serving(controller) == "r-1"
+        assert state.switch is None
+        assert set(cluster.running) == {"embedder-e", "shard-0-r-1"}
+
+    run(store, script)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from visnet.platform.boxes import WHOLE
+from visnet.platform.client.models import Located
 from visnet.platform.filters import Condition, Filter
 from visnet.serve import locating, telemetry
-from visnet.serve.api import Located, SearchRequest
+from visnet.serve.api import SearchRequest
 from visnet.serve.locating import located, search_parts, together, wanted_parts
 from visnet.serve.messages import Found, FoundPart, Hit, Looked, Part, Photo
 from visnet.serve.problems import ProblemError
@@ -104,8 +105,10 @@ def test_all_parts_are_searched_for_at_once_in_their_order(monkeypatch: pytest.M
     where, under_way = Filter(must=(Condition(field="price", lt=3),)), asyncio.Event()
     waiting: list[Part] = []
 
-    async def search_part(_: Served, part: Part, k: int, filter: Filter | None, *, weight: float) -> FoundPart:
-        assert (k, filter, weight) == (5, where, 0.3)
+    async def search_part(
+        _: Served, part: Part, k: int, filter: Filter | None, *, weight: float, without: tuple[str, ...]
+    ) -> FoundPart:
+        assert (k, filter, weight, without) == (5, where, 0.3, ())
         waiting.append(part)
         if len(waiting) == 3:
             under_way.set()

@@ -44,7 +44,8 @@ def test_what_json_cannot_hold_is_made_plain(value: object, plain: object) -> No
 
 
 def test_the_picture_s_address_is_quoted() -> None:
-    assert fields()["image_url"] == "/v1/products/a/b%20c%3F%23%25.png/image"
+    assert fields()["image_url"] == "/v1/products/a/b%20c%3F%23%25.png/image?image_id=i&v=h"
+    assert fields(image_id="a/b c?#%.png")["image_url"] == "/v1/products/a/b%20c%3F%23%25.png/image?v=h"
 
 
 def test_rows_and_products_are_those_of_the_shard() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from visnet.platform.client.models import WriteAnswer
 from visnet.platform.errors import ImageError, StoreError
 from visnet.platform.imaging import content_hash
 from visnet.platform.journal import Delete, Journal, Upsert, open_journal
-from visnet.serve.api_products import WriteAnswer
 from visnet.serve.embedding import WantedVectors
 from visnet.serve.messages import Embedded, Known, Lookup, Picture
 from visnet.serve.problems import ProblemError
