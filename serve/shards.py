@@ -19,7 +19,6 @@ from typing import TypeVar
 import faiss
 import numpy as np
 
-from visnet.platform import facets
 from visnet.platform.catalog import open_catalog
 from visnet.platform.devices import device_for
 from visnet.platform.errors import NotFoundError
@@ -49,6 +48,7 @@ from visnet.serve.messages import (
 from visnet.serve.observed import observed
 from visnet.serve.recall_probe import RecallProbe
 from visnet.serve.row_json import RowJson
+from visnet.serve.shard_describing import FacetCount, draw
 from visnet.serve.shard_search import answer
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class ShardServer:
         self._number = str(shard)
         self._built_rows = len(base)
         self._index_sequence = index.journal_sequence
-        self._built_facets: facets.Facets | None = None
+        self._facets = FacetCount(self._shard)
         self._probe = RecallProbe(self._shard, built_rows=len(base), number=shard)
         self._rows = RowJson(self._shard)
         self._neighbours = Neighbours(store, manifest.recommendations, shard)
@@ -125,14 +125,15 @@ class ShardServer:
 
     async def sample(self, sample: Sample) -> Sampled:
         """Some of its products, drawn at random."""
-        return await self._on_shard(lambda: self._sample(sample))
+        number = int(self._number)
+        return await self._on_shard(
+            lambda: draw(self._shard, self._rows, sample, number=number, sequence=self._sequence)
+        )
 
     async def facets(self) -> ShardFacets:
         """What its rows hold. The built ones are counted once, on the thread that reads."""
-        if self._built_facets is None:
-            loop = asyncio.get_running_loop()
-            self._built_facets = await loop.run_in_executor(self._read_thread, facets.count, self._shard.built)
-        return await self._on_shard(self._facets)
+        await asyncio.get_running_loop().run_in_executor(self._read_thread, self._facets.count_built)
+        return await self._on_shard(lambda: self._facets.now(self._sequence))
 
     async def picture(self, product_id: str, image_id: str | None = None) -> Picture | None:
         """One of a product's images, by default its first; None if the shard does not hold it."""
@@ -229,27 +230,6 @@ class ShardServer:
     def _neighbours_of(self, product_id: str, rows: np.ndarray) -> list[tuple[str, float]] | None:
         """Computed for the product as it was when the index was built: one that was written since has none."""
         return self._neighbours.of(product_id) if rows[0] < self._built_rows else None
-
-    def _sample(self, sample: Sample) -> Sampled:
-        random = np.random.default_rng((sample.seed, int(self._number)))
-        row_N = self._shard.sample(sample.count, random, where=sample.where)
-        _, first_N = np.unique(np.array(self._rows.products(row_N)), return_index=True)
-        row_N = row_N[np.sort(first_N)]
-        return Sampled(
-            fields=self._rows.fields(row_N),
-            vector_ND=self._shard.vectors_at(row_N).astype(np.float16) if sample.with_vectors else None,
-            sequence=self._sequence,
-        )
-
-    def _facets(self) -> ShardFacets:
-        assert self._built_facets is not None
-        living = facets.without(self._built_facets, facets.count(self._shard.dead()))
-        return ShardFacets(
-            facets=facets.added([living, facets.count(self._shard.fresh())]),
-            images=len(self._shard),
-            products=self._shard.products,
-            sequence=self._sequence,
-        )
 
     def _vectors_of(self, hashes: tuple[str, ...]) -> dict[str, np.ndarray]:
         found = {one: self._shard.vector_of_content(one) for one in hashes}
