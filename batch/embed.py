@@ -23,7 +23,8 @@ from visnet.batch.embed_parts import PartAccount, PartWriter, parquet, part_file
 from visnet.batch.embed_plan import Goal, PlanFiles, missing_units, open_plan
 from visnet.platform.catalog import Catalog
 from visnet.platform.embeddings import QUARANTINE, QUARANTINE_SCHEMA, EmbeddingsManifest, find_embeddings
-from visnet.platform.encoder import encoder_manifest, recipe_of
+from visnet.platform.encoder import recipe_of
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.errors import StoreError
 from visnet.platform.manifest import has_manifest, write_manifest
 from visnet.platform.progress import progress

@@ -16,7 +16,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,12 +30,10 @@ from visnet.batch.embed_known import (
 )
 from visnet.platform.catalog import Catalog
 from visnet.platform.embeddings import embeddings_directory
+from visnet.platform.encoder_manifest import EncoderManifest
 from visnet.platform.manifest import digest_of, has_manifest
 from visnet.platform.settings import EmbedSettings
 from visnet.platform.store import Store
-
-if TYPE_CHECKING:
-    from visnet.platform.encoder import EncoderManifest  # with torch, which few of the processes need
 
 # N rows of the catalogue, M of them to be read, K known content hashes
 

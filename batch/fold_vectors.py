@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from visnet.batch.embed_parts import parquet, part_file
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_schema, vector_array
-from visnet.platform.encoder import encoder_manifest
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.fold import Fold, fold_work
 from visnet.platform.journal import Journal, JournalImage, Upsert
 from visnet.platform.manifest import has_manifest, write_manifest

@@ -9,7 +9,7 @@ import click
 from visnet.batch.options import encoder_option
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options
-from visnet.platform.encoder import newest_encoder
+from visnet.platform.encoder_manifest import newest_encoder
 from visnet.platform.index import IndexManifest
 
 

@@ -6,7 +6,6 @@ serving. A photo is scaled into a square, never stretched, so a box keeps its sh
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from visnet.platform.boxes import areas, overlaps
+from visnet.platform.detector_manifest import DetectorManifest, detector_directory, detector_manifest
 from visnet.platform.detectors import DetectorRecipe, make_detector_recipe
 from visnet.platform.detectors.network import Boxes, DetectionNetwork
-from visnet.platform.errors import DigestMismatchError, NotFoundError
+from visnet.platform.errors import DigestMismatchError
 from visnet.platform.imaging import Box, Preprocessing
-from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
+from visnet.platform.manifest import write_manifest
 from visnet.platform.networks import describe_recipe
 from visnet.platform.store import Store
 from visnet.platform.weights import network_digest, read_weights, write_weights
@@ -52,26 +52,6 @@ class Item:
         """What a photo is of is large in it: confidence times the root of its share of the picture."""
         left, top, right, bottom = self.box
         return self.confidence * float(np.sqrt((right - left) * (bottom - top)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorManifest(Manifest):
-    """What a detector is and how it came to be."""
-
-    detector: str
-    """Its id: recipe and the first digits of the digest."""
-    digest: str
-    """SHA-256 of weights, recipe and classes."""
-    recipe: dict[str, Any]
-    classes: list[str]
-    """Categories of the catalogue, or just `product`."""
-    catalog: str
-    """The name of the catalogue whose products it finds."""
-    min_confidence: float
-    """Below it an item is not sure enough to be searched for: the best trade on what training held out."""
-    pretrained: str = "none"
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
-    training_key: str = ""
 
 
 class Detector:
@@ -194,10 +174,6 @@ def grouped(box_N4: np.ndarray, score_N: np.ndarray, names: Sequence[str]) -> li
     return items
 
 
-def detector_directory(name: str) -> str:
-    return f"detectors/{name}"
-
-
 def save_detector(
     store: Store, detector: Detector, *, catalog: str, files: Mapping[str, bytes] | None = None, **further: Any
 ) -> DetectorManifest:
@@ -242,21 +218,3 @@ def load_detector(store: Store, name: str, *, device: str = "cpu") -> Detector:
             "its files were changed; restore it or train anew"
         )
     return detector
-
-
-def detector_manifest(store: Store, name: str) -> DetectorManifest:
-    """The manifest of a detector.
-
-    Raises:
-        NotFoundError: no such detector; the text lists what there is.
-    """
-    if not has_manifest(store, detector_directory(name)):
-        known = ", ".join(finished(store, "detectors")) or "none yet; make one with visnet detector train"
-        raise NotFoundError(f"no detector {name} in {store.location} (there is: {known})")
-    return read_manifest(store, detector_directory(name), DetectorManifest)
-
-
-def newest_detector(store: Store, catalog: str) -> DetectorManifest | None:
-    """The detector that was made last for a catalogue, if there is any."""
-    manifests = [detector_manifest(store, name) for name in finished(store, "detectors")]
-    return max((one for one in manifests if one.catalog == catalog), key=lambda one: one.created_at, default=None)

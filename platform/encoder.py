@@ -17,33 +17,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from visnet.platform.errors import DigestMismatchError, NotFoundError
+from visnet.platform.encoder_manifest import EncoderManifest, encoder_directory, encoder_manifest
+from visnet.platform.errors import DigestMismatchError
 from visnet.platform.imaging import Box
-from visnet.platform.manifest import Manifest, finished, has_manifest, read_manifest, write_manifest
+from visnet.platform.manifest import write_manifest
 from visnet.platform.networks import Recipe, describe_recipe, make_recipe
 from visnet.platform.store import Store
 from visnet.platform.weights import network_digest, read_weights, write_weights
 
 # B batch, C channels, H height, W width, D embedding
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EncoderManifest(Manifest):
-    """What an encoder is and how it came to be."""
-
-    encoder: str
-    """Its id: recipe and the first digits of the digest."""
-    digest: str
-    """SHA-256 of weights, recipe and preprocessing."""
-    recipe: dict[str, Any]
-    dimension: int
-    metric: str = "inner_product"
-    pretrained: str = "none"
-    """The weights that training started from."""
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The resolved settings and the catalogue of its training; empty if it was not trained."""
-    training_key: str = ""
-    """Digest of `training`: the same key is the same training run."""
 
 
 class Encoder:
@@ -149,10 +131,6 @@ def save_encoder(
     return manifest
 
 
-def encoder_directory(name: str) -> str:
-    return f"encoders/{name}"
-
-
 def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
     """Read an encoder and check that its weights are those the manifest was written for.
 
@@ -174,30 +152,6 @@ def load_encoder(store: Store, name: str, *, device: str = "cpu") -> Encoder:
 def recipe_of(manifest: EncoderManifest) -> Recipe:
     """The recipe that an encoder was made by."""
     return make_recipe(**{key: value for key, value in manifest.recipe.items() if key != "preprocessing"})
-
-
-def encoder_manifest(store: Store, name: str) -> EncoderManifest:
-    """The manifest of an encoder.
-
-    Raises:
-        NotFoundError: no such encoder; the text lists what there is.
-    """
-    if not has_manifest(store, encoder_directory(name)):
-        known = ", ".join(finished(store, "encoders")) or "none yet; make one with visnet train"
-        raise NotFoundError(f"no encoder {name} in {store.location} (there is: {known})")
-    return read_manifest(store, encoder_directory(name), EncoderManifest)
-
-
-def newest_encoder(store: Store) -> EncoderManifest:
-    """The encoder that was made last.
-
-    Raises:
-        NotFoundError: the store has none.
-    """
-    manifests = [encoder_manifest(store, name) for name in finished(store, "encoders")]
-    if not manifests:
-        raise NotFoundError(f"{store.location} has no encoder yet; make one with visnet train")
-    return max(manifests, key=lambda manifest: manifest.created_at)
 
 
 def _description(recipe: Recipe) -> dict[str, Any]:

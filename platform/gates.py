@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from visnet.platform.detector import DetectorManifest, load_detector
+from visnet.platform.detector_manifest import DetectorManifest
 from visnet.platform.embeddings import QUARANTINE, EmbeddingsManifest
-from visnet.platform.encoder import EncoderManifest
+from visnet.platform.encoder_manifest import EncoderManifest
 from visnet.platform.errors import StoreError
 from visnet.platform.index import IndexManifest
 from visnet.platform.index_gather import ROWS, VECTORS, shard_directory
@@ -194,6 +194,8 @@ def _detector(store: Store, detector: DetectorManifest, index: IndexManifest) ->
     if detector.catalog != index.catalog:
         detail = f"{detector.detector} was trained for catalogue {detector.catalog}, the index is of {index.catalog}"
         return Gate(name=name, passed=False, detail=detail)
+    from visnet.platform.detector import load_detector  # with torch, which who only reads gates does without
+
     try:
         load_detector(store, detector.detector)
     except StoreError as error:

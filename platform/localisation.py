@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from visnet.platform.detector import detector_manifest, newest_detector
+from visnet.platform.detector_manifest import detector_manifest, newest_detector
 from visnet.platform.manifest import Manifest, finished, read_manifest
 from visnet.platform.metrics import Interval
 from visnet.platform.release import Localisation

@@ -10,9 +10,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from visnet.platform.detector import detector_manifest
+from visnet.platform.detector_manifest import detector_manifest
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
-from visnet.platform.encoder import encoder_manifest
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.errors import GateError, NotFoundError
 from visnet.platform.gates import Gate, Pieces, check_not_worse, check_pieces
 from visnet.platform.index import read_index

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 
+from visnet.platform.client import Client, ServiceError, UnreachableError
+from visnet.platform.client.calls import Box
+from visnet.platform.client.models import FoundItem, Result, SearchAnswer
 from visnet.platform.command import Invocation, shared_options
 from visnet.platform.errors import NotFoundError, VisnetError
 
@@ -40,26 +42,31 @@ def search(
         raise click.UsageError("--box and --detect are about an IMAGE")
     serve = invocation.settings.serve
     base = (url or f"http://{serve.host}:{serve.port}").rstrip("/")
-    further = {"box": box} if box is not None else {}
-    if detect is not None:
-        further["detect"] = str(detect).lower()
-    answer = _ask(base, image, product, k, category, further)
-    lines = [line for item in answer["items"] for line in [_item(item), *_hits(item["results"])]]
-    lines = lines or _hits(answer["results"])
-    if answer["located"] and answer["located"]["detail"]:
-        lines.append(answer["located"]["detail"])
-    if answer["partial"]:
-        lines.append(f"partial: {answer['shards']['ok']} of {answer['shards']['total']} shards answered")
-    invocation.report(answer, "\n".join(lines) or "nothing found")
+    answer = _ask(base, image, product, k, category, _box(box) if box is not None else None, detect)
+    lines = [line for item in answer.items for line in [_item(item), *_hits(item.results)]]
+    lines = lines or _hits(answer.results)
+    if answer.located is not None and answer.located.detail:
+        lines.append(answer.located.detail)
+    if answer.partial:
+        lines.append(f"partial: {answer.shards.ok} of {answer.shards.total} shards answered")
+    invocation.report(answer.model_dump(), "\n".join(lines) or "nothing found")
 
 
-def _item(item: dict[str, Any]) -> str:
-    box = ",".join(f"{edge:.2f}" for edge in item["box"])
-    return f"{item['category'] or 'item'} at {box}, confidence {item['confidence']:.2f}:"
+def _item(item: FoundItem) -> str:
+    box = ",".join(f"{edge:.2f}" for edge in item.box)
+    return f"{item.category or 'item'} at {box}, confidence {item.confidence:.2f}:"
 
 
-def _hits(results: list[dict[str, Any]]) -> list[str]:
-    return [f"{hit['score']:.3f}  {hit['product_id']}  {hit['category']}" for hit in results]
+def _hits(results: list[Result]) -> list[str]:
+    return [f"{hit.score:.3f}  {hit.product_id}  {hit.category}" for hit in results]
+
+
+def _box(text: str) -> Box:
+    try:
+        left, top, right, bottom = (float(edge) for edge in text.split(","))
+    except ValueError:
+        raise click.UsageError(f"--box: expected four numbers with commas between them, got {text!r}") from None
+    return left, top, right, bottom
 
 
 def _ask(
@@ -68,20 +75,16 @@ def _ask(
     product: str | None,
     k: int,
     category: tuple[str, ...],
-    further: dict[str, str],
-) -> dict[str, Any]:
-    narrowed: dict[str, Any] = {"category": list(category)} if category else {}
+    box: Box | None,
+    detect: bool | None,
+) -> SearchAnswer:
+    narrowed: dict[str, Any] | None = {"category": list(category)} if category else None
     try:
-        if image is not None:
-            files = {"image": (image.name, image.read_bytes())}
-            response = httpx.post(f"{base}/v1/search", data={"k": k, **narrowed, **further}, files=files, timeout=30)
-        else:
-            body = {"product_id": product, "k": k, "filter": narrowed}
-            response = httpx.post(f"{base}/v1/search", json=body, timeout=30)
-    except httpx.TransportError as error:
+        with Client(base) as service:
+            if image is not None:
+                return service.search_photo(image, k=k, filter=narrowed, box=box, detect=detect)
+            return service.search_product(str(product), k=k, filter=narrowed)
+    except UnreachableError as error:
         raise VisnetError(f"no answer from {base} ({error}): is `visnet serve` running there?") from None
-    if response.is_success:
-        answer: dict[str, Any] = response.json()
-        return answer
-    detail = response.json().get("detail", "") if "json" in response.headers.get("content-type", "") else response.text
-    raise (NotFoundError if response.status_code == 404 else VisnetError)(f"{response.status_code}: {detail}")
+    except ServiceError as error:
+        raise (NotFoundError if error.status == 404 else VisnetError)(str(error)) from None

@@ -253,12 +253,14 @@ class Controller:
     def _state(self) -> ServiceState:
         known = (self._serving, self._wanted, self._preview.plan)
         plans = [plan for plan in known if plan is not None and self._embeds(plan)]
+        ingresses = self._heard()
         return ServiceState(
             serving=serving_of(self._serving) if self._serving is not None else None,
             encoders=tuple(dict.fromkeys(self._encoder(plan) for plan in plans)),
+            moved=all(self._serving is not None and one.plan == self._serving.name for one in ingresses),
             settled=self._serves(self._wanted),
             switch=self._switch(),
-            preview=self._preview.state(self._running),
+            preview=self._preview.state(self._running, self._serving, ingresses),
             problem=self._problem,
         )
 

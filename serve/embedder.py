@@ -12,17 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import torch
-
-from visnet.platform.detector import load_detector
 from visnet.platform.devices import device_for
-from visnet.platform.encoder import load_encoder
 from visnet.platform.settings import EmbedderSettings
 from visnet.platform.store import Store
 from visnet.serve import telemetry
 from visnet.serve.adaptive_batch import AdaptiveBatch
 from visnet.serve.coalesce import Coalescer
-from visnet.serve.looking import Looking
 from visnet.serve.messages import Embedded, Looked, Photo
 from visnet.serve.observed import observed
 
@@ -45,6 +40,12 @@ class EmbedderServer:
     def __init__(
         self, store: Store, encoder: str, detector: str | None, settings: EmbedderSettings, *, margin: float
     ) -> None:
+        import torch  # and what needs it: the controller, which starts embedders, has no use for it
+
+        from visnet.platform.detector import load_detector
+        from visnet.platform.encoder import load_encoder
+        from visnet.serve.looking import Looking
+
         observed()
         device = device_for(settings.gpus)
         self._encoder = load_encoder(store, encoder, device=device)

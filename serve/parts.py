@@ -14,8 +14,8 @@ from ray import serve
 from ray.serve.api import RunTarget
 
 from visnet.platform.allocator import ENVIRONMENT
-from visnet.platform.detector import detector_directory
-from visnet.platform.encoder import encoder_directory
+from visnet.platform.detector_manifest import detector_directory
+from visnet.platform.encoder_manifest import encoder_directory
 from visnet.platform.fleet.definition import POOL
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.manifest import digest_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from visnet.platform.placement import Plan, Running, State
+from visnet.platform.placement import Ingress, Plan, Running, State
 from visnet.platform.store import Store
 from visnet.serve.parts import serving_of
 from visnet.serve.service_state import Preview
@@ -36,13 +36,21 @@ class Previewed:
         await self.keep(None)
         self._failed = Preview(release=plan.release, serving=None, failed=reason)
 
-    def state(self, running: Mapping[str, Running]) -> Preview | None:
-        """How it stands."""
+    def state(
+        self, running: Mapping[str, Running], serving: Plan | None, ingresses: Sequence[Ingress]
+    ) -> Preview | None:
+        """How it stands; none once it is the one that is served."""
         if self.plan is None:
             return self._failed
+        if serving is not None and serving.name == self.plan.name:
+            return None
         parts = [running.get(part.name) for part in self.plan.parts]
         stands = all(part is not None and part.state is State.READY for part in parts)
-        return Preview(release=self.plan.release, serving=serving_of(self.plan) if stands else None)
+        return Preview(
+            release=self.plan.release,
+            serving=serving_of(self.plan) if stands else None,
+            reached=stands and all(self.plan.name in ingress.busy for ingress in ingresses),
+        )
 
     def _remembered(self) -> str | None:
         if not self._store.exists(PREVIEW):

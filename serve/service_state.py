@@ -43,6 +43,8 @@ class Preview:
     release: str
     serving: Serving | None
     """None before all of its parts stand."""
+    reached: bool = False
+    """Whether every ingress can be asked for it."""
     failed: str = ""
     """Why it could not be started; it is none any more then."""
 
@@ -55,6 +57,8 @@ class ServiceState:
     """None before the first release stands."""
     encoders: tuple[Encoder, ...]
     """Of the release that is served, and of those switched to or previewed, once their embedder stands."""
+    moved: bool
+    """Whether every ingress answers by what is served."""
     settled: bool
     """Whether what is served is what is wanted, or what was wanted besides was refused."""
     switch: Switch | None

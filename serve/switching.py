@@ -14,7 +14,6 @@ from visnet.platform.client.operating import GateEntry, ReleaseEntry, ReleasesAn
 from visnet.platform.errors import GateError, NotFoundError, VisnetError
 from visnet.platform.release import ReleaseManifest, figures
 from visnet.platform.store import Store
-from visnet.serve.follower import REPORT_S
 from visnet.serve.problems import ProblemError
 from visnet.serve.service_state import ServiceState
 
@@ -36,7 +35,7 @@ async def releases(store: Store, controller: Any) -> ReleasesAnswer:
         switching_to=state.switch.release if state.switch is not None else None,
         failed=state.switch.failed if state.switch is not None else "",
         preview=preview.release if preview is not None and not preview.failed else None,
-        preview_ready=preview is not None and preview.serving is not None,
+        preview_ready=preview is not None and preview.reached,
         preview_failed=preview.failed if preview is not None else "",
         releases=[_entry(manifest) for manifest in known],
     )
@@ -79,7 +78,7 @@ async def promote(controller: Any, release: str, *, force: bool, wait_s: float, 
         switch = state.switch
         if switch is not None and switch.release == release and switch.failed:
             raise ProblemError(409, f"release {release} can't be served: {switch.failed}")
-        if state.settled and state.serving is not None and state.serving.release == release:
+        if state.settled and state.moved and state.serving is not None and state.serving.release == release:
             return _answer(release, "serving")
         if time.monotonic() > over:
             return _answer(release, "preparing")
@@ -103,8 +102,7 @@ async def preview(controller: Any, release: str, *, wait_s: float) -> JSONRespon
             raise ProblemError(409, f"release {release} is not previewed any more: somebody ended it, or promoted it")
         if kept.failed:
             raise ProblemError(409, f"release {release} can't be previewed: {kept.failed}")
-        if kept.serving is not None:
-            await asyncio.sleep(REPORT_S)  # the ingresses hear of it
+        if kept.reached:
             return _answer(release, "serving")
         if time.monotonic() > over:
             return _answer(release, "preparing")

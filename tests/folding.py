@@ -19,7 +19,7 @@ from visnet.batch.recommend_runner import InProcess as RecommendInProcess
 from visnet.platform import index_build
 from visnet.platform.catalog import Catalog
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory, find_embeddings
-from visnet.platform.encoder import encoder_manifest
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.imaging import content_hash
 from visnet.platform.index import IndexManifest, read_index
 from visnet.platform.index_build import build, index_id

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from visnet.platform.detector import Detector, DetectorManifest, save_detector
+from visnet.platform.detector import Detector, save_detector
+from visnet.platform.detector_manifest import DetectorManifest
 from visnet.platform.detectors import make_detector_recipe
 from visnet.platform.detectors.fcos_lite import FCOSLite
 from visnet.platform.detectors.network import DetectionNetwork
 from visnet.platform.embeddings import EmbeddingsManifest, embeddings_directory
-from visnet.platform.encoder import EncoderManifest
+from visnet.platform.encoder_manifest import EncoderManifest
 from visnet.platform.index import IndexManifest
 from visnet.platform.manifest import Manifest, write_manifest
 from visnet.platform.recommendations import SCHEMA, RecommendationsManifest, write_part

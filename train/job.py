@@ -11,7 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from visnet.platform.catalog import Catalog
-from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, save_encoder
+from visnet.platform.encoder import Encoder, save_encoder
+from visnet.platform.encoder_manifest import EncoderManifest, encoder_manifest
 from visnet.platform.errors import VisnetError
 from visnet.platform.manifest import digest_of
 from visnet.platform.networks import Recipe, describe_recipe, make_recipe

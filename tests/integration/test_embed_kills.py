@@ -15,7 +15,8 @@ from visnet.batch.embed_job import InProcess
 from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import open_catalog, write_catalog
 from visnet.platform.embeddings import embeddings_directory
-from visnet.platform.encoder import Encoder, newest_encoder, save_encoder
+from visnet.platform.encoder import Encoder, save_encoder
+from visnet.platform.encoder_manifest import newest_encoder
 from visnet.platform.imaging import encode_png
 from visnet.platform.networks import make_recipe
 from visnet.platform.settings import EmbedSettings

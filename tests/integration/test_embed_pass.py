@@ -21,7 +21,8 @@ from visnet.batch.embed_job import InProcess
 from visnet.platform import catalog as catalog_module
 from visnet.platform.catalog import open_catalog, write_catalog
 from visnet.platform.embeddings import embeddings_directory, vector_matrix
-from visnet.platform.encoder import Encoder, load_encoder, newest_encoder, save_encoder
+from visnet.platform.encoder import Encoder, load_encoder, save_encoder
+from visnet.platform.encoder_manifest import newest_encoder
 from visnet.platform.imaging import encode_png
 from visnet.platform.local_cluster import LocalCluster
 from visnet.platform.networks import make_recipe

@@ -11,7 +11,7 @@ import click
 from visnet.platform.catalog import open_catalog
 from visnet.platform.catalog_rows import Skipped
 from visnet.platform.command import Invocation, cluster_options, overridden, shared_options, where_option
-from visnet.platform.detector import detector_directory
+from visnet.platform.detector_manifest import detector_directory
 from visnet.platform.settings_file import revised
 from visnet.train.cli import assignments
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from visnet.platform.catalog import Catalog
-from visnet.platform.detector import PRODUCT, detector_manifest, load_detector, newest_detector
-from visnet.platform.encoder import encoder_manifest, load_encoder, newest_encoder
+from visnet.platform.detector import PRODUCT, load_detector
+from visnet.platform.detector_manifest import detector_manifest, newest_detector
+from visnet.platform.encoder import load_encoder
+from visnet.platform.encoder_manifest import encoder_manifest, newest_encoder
 from visnet.platform.errors import CatalogError, NotFoundError
 from visnet.platform.localisation import LocalisationManifest, localisation_directory
 from visnet.platform.manifest import digest_of, has_manifest, read_manifest, write_manifest

@@ -10,13 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from visnet.platform.catalog import Catalog
-from visnet.platform.detector import (
-    PRODUCT,
-    Detector,
-    DetectorManifest,
-    detector_manifest,
-    save_detector,
-)
+from visnet.platform.detector import PRODUCT, Detector, save_detector
+from visnet.platform.detector_manifest import DetectorManifest, detector_manifest
 from visnet.platform.detectors import DetectorRecipe, make_detector_recipe
 from visnet.platform.manifest import digest_of
 from visnet.platform.networks import describe_recipe

@@ -10,7 +10,7 @@ import click
 from visnet.platform.allocator import keep_freed_memory
 from visnet.platform.catalog import open_catalog
 from visnet.platform.command import Invocation, overridden, shared_options, where_option
-from visnet.platform.encoder import newest_encoder
+from visnet.platform.encoder_manifest import newest_encoder
 from visnet.platform.evaluation import EvaluationManifest, Reach, evaluation_directory
 
 

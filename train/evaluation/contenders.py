@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from visnet.platform.encoder import Encoder, EncoderManifest, encoder_manifest, load_encoder, recipe_of
+from visnet.platform.encoder import Encoder, load_encoder, recipe_of
+from visnet.platform.encoder_manifest import EncoderManifest, encoder_manifest
 from visnet.platform.errors import NotFoundError
 from visnet.platform.evaluation import Subject
 from visnet.platform.networks import make_recipe

@@ -15,7 +15,8 @@ from visnet.batch.embed import embed
 from visnet.batch.embed_job import InProcess
 from visnet.platform.catalog import Catalog
 from visnet.platform.embeddings import embeddings_directory, vector_matrix
-from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder, save_encoder
+from visnet.platform.encoder import Encoder, load_encoder, save_encoder
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.errors import StoreError
 from visnet.platform.imaging import Preprocessing, content_hash
 from visnet.platform.networks import make_recipe

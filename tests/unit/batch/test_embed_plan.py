@@ -11,7 +11,7 @@ from visnet.batch.embed_job import InProcess
 from visnet.batch.embed_known import NOT_KNOWN, Known
 from visnet.batch.embed_plan import Goal, PlanFiles, assign, batch_size, open_plan, unit_rows
 from visnet.platform.catalog import Catalog
-from visnet.platform.encoder import encoder_manifest
+from visnet.platform.encoder_manifest import encoder_manifest
 from visnet.platform.settings import EmbedSettings
 from visnet.platform.store import Store
 

@@ -18,14 +18,13 @@ from visnet.platform.detector import (
     SAME_ITEM,
     Detector,
     Item,
-    detector_manifest,
     grouped,
     load_detector,
-    newest_detector,
     save_detector,
     scaled_size,
     squared,
 )
+from visnet.platform.detector_manifest import detector_manifest, newest_detector
 from visnet.platform.detectors import make_detector_recipe
 from visnet.platform.detectors.network import Boxes, DetectionNetwork, no_boxes
 from visnet.platform.errors import DigestMismatchError, NotFoundError

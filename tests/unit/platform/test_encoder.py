@@ -11,7 +11,8 @@ import safetensors.torch
 import torch
 
 from visnet.platform import encoder as encoder_module
-from visnet.platform.encoder import Encoder, encoder_manifest, load_encoder, newest_encoder, save_encoder
+from visnet.platform.encoder import Encoder, load_encoder, save_encoder
+from visnet.platform.encoder_manifest import encoder_manifest, newest_encoder
 from visnet.platform.errors import DigestMismatchError, ImageError, NotFoundError
 from visnet.platform.imaging import Box, Preprocessing
 from visnet.platform.networks import make_recipe

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from visnet.platform.detector import DetectorManifest, detector_directory
+from visnet.platform.detector_manifest import DetectorManifest, detector_directory
 from visnet.platform.errors import NotFoundError
 from visnet.platform.localisation import (
     CHOSEN,
