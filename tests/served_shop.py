@@ -85,6 +85,7 @@ def make_release(
     rules: RecommendSettings | None = None,
     current: bool = False,
     with_detector: bool = False,
+    evaluation: dict[str, Any] | None = None,
 ) -> str:
     """A release of a catalogue by an untrained encoder of its own for every seed; its detector, if it is to have one,
     finds something in every picture, wherever that may be."""
@@ -104,7 +105,7 @@ def make_release(
         store,
         index=index.index,
         recommendations=recommendations.recommendations,
-        evaluation={},
+        evaluation=evaluation or {},
         localisation=localisation,
     ).release
     if current:

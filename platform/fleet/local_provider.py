@@ -139,12 +139,13 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
             ClusterError: it ended; with the end of its log.
         """
         deadline = time.monotonic() + START_S
+        missed = 0  # looks that found no process: one that is just becoming its program has no environment to be known by
         while time.monotonic() < deadline:
-            alive = self._nodes.processes(node)
+            missed = 0 if self._nodes.processes(node) else missed + 1
             said = self._nodes.log(node.id)  # read last, so that of one that ended nothing is missing
             if UP in said:
                 return
-            if not alive:
+            if missed > 1:
                 raise ClusterError(f"node {node.id} ended while it started:\n{said[-LOG_CHARACTERS:]}")
             time.sleep(0.2)
 

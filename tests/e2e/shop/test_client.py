@@ -6,40 +6,19 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.served_shop import Service, make_release, picture, served, shop_catalog, small
+from tests.e2e.shop.conftest import PRODUCTS
+from tests.served_shop import CATEGORIES, Service, picture
 from visnet.platform.client import AsyncClient, Client, Patience, ProductWrite, ServiceError, UnreachableError
 from visnet.platform.ports import is_free
 from visnet.platform.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")]
 
-ROOT = Path(__file__).parents[2]
-PRODUCTS = 90
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, str]:
-    store = Store(str(tmp_path_factory.mktemp("shop")))
-    catalog = shop_catalog(store, PRODUCTS)
-    first = make_release(store, catalog, seed=0, shards=2, current=True)
-    return store, first, make_release(store, catalog, seed=1, shards=1)
-
-
-@pytest.fixture(scope="module")
-def shop(releases: tuple[Store, str, str]) -> Iterator[Service]:
-    with served(releases[0], small()) as service:
-        yield service
-
-
-@pytest.fixture
-def client(shop: Service) -> Iterator[Client]:
-    with Client(shop.url, key=shop.key) as made:
-        yield made
+ROOT = Path(__file__).parents[3]
 
 
 def test_searches_by_photo_product_vector_and_examples(client: Client) -> None:
@@ -53,9 +32,9 @@ def test_searches_by_photo_product_vector_and_examples(client: Client) -> None:
     assert {result.category for result in like.results} == {"coats"}
     assert "p0007" not in {result.product_id for result in like.results}
     second, third = (result.product_id for result in first.results[1:3])
-    steered = client.search_photo(photo, k=PRODUCTS, positive=[second], negative=[third])
+    steered = client.search_photo(photo, k=200, positive=[second], negative=[third])
     assert not {second, third} & {result.product_id for result in steered.results}
-    assert len(steered.results) == PRODUCTS - 2
+    assert len(steered.results) == 200
     recommended = client.recommend("p0007", negative=["p0008"], k=4)
     assert len(recommended.results) == 4
     assert not recommended.precomputed
@@ -74,8 +53,8 @@ def test_what_is_asked_of_a_product(client: Client) -> None:
 
 def test_the_catalogue_as_a_whole(client: Client) -> None:
     catalog = client.catalog()
-    assert (catalog.images, catalog.writable, catalog.detector) == (PRODUCTS, True, False)
-    assert {entry.value: entry.count for entry in catalog.categories} == {"bags": 30, "coats": 30, "shoes": 30}
+    assert (catalog.images, catalog.writable, catalog.detector) == (PRODUCTS, True, True)
+    assert {entry.value: entry.count for entry in catalog.categories} == dict.fromkeys(CATEGORIES, PRODUCTS // 3)
     attributes = {attribute.name: attribute for attribute in catalog.attributes}
     assert (attributes["price"].kind, attributes["price"].max) == ("number", 49.0)
     assert {entry.value for entry in attributes["brand"].values} == {f"b{number}" for number in range(7)}
@@ -90,17 +69,17 @@ def test_the_catalogue_as_a_whole(client: Client) -> None:
 def test_what_is_written_is_found_counted_and_gone_again(client: Client) -> None:
     new = [
         ProductWrite(
-            product_id=f"new/{number} #", category="hats", attributes={"price": 99.5}, pictures=[picture(5_000)]
+            product_id=f"new/{number} #", category="hats", attributes={"price": 99.5}, pictures=[picture(15_000)]
         )
         for number in range(2)
     ]
     written = client.put(new)
     assert {product.status for product in written.products} == {"ok"}
     assert client.wait_until_found(written.sequence) < 30
-    assert client.search_photo(picture(5_000), k=1).results[0].product_id in {"new/0 #", "new/1 #"}
+    assert client.search_photo(picture(15_000), k=1).results[0].product_id in {"new/0 #", "new/1 #"}
     (other,) = client.duplicates("new/0 #").results
     assert (other.product_id, other.same_picture) == ("new/1 #", True)
-    assert client.picture("new/0 #") == picture(5_000)
+    assert client.picture("new/0 #") == picture(15_000)
     hats = {entry.value: entry.count for entry in client.catalog().categories}["hats"]
     assert hats == 2
     status = client.status()
@@ -132,7 +111,7 @@ def test_releases_side_by_side_promoted_and_rolled_back(
     assert (state.serving, state.preview, state.preview_ready) == (first, second, True)
     assert client.search_product("p0001", release=second).release == second
     assert client.search_product("p0001").release == first
-    written = client.put([ProductWrite(product_id="both", category="bags", pictures=[picture(6_000)])])
+    written = client.put([ProductWrite(product_id="both", category="bags", pictures=[picture(16_000)])])
     client.wait_until_found(written.sequence)
     for release in (first, second):  # what is written while two are there is in both
         found = found_soon(client, release)
@@ -140,7 +119,7 @@ def test_releases_side_by_side_promoted_and_rolled_back(
     client.delete(["both"])
     parts = client.status().parts
     assert {part.release for part in parts if part.kind == "shard"} == {first, second}
-    client.promote(second, force=True)
+    client.promote(second)
     state = client.releases()
     assert (state.current, state.serving, state.previous, state.preview) == (second, second, first, None)
     assert client.rollback() == first
@@ -153,7 +132,7 @@ def test_releases_side_by_side_promoted_and_rolled_back(
 def found_soon(client: Client, release: str) -> tuple[str, str]:
     """The first result of a photo that was just written: the previewed release's shards follow the journal too."""
     for _ in range(100):
-        answer = client.search_photo(picture(6_000), k=1, release=release)
+        answer = client.search_photo(picture(16_000), k=1, release=release)
         if answer.results[0].product_id == "both":
             break
     return answer.results[0].product_id, answer.release
@@ -181,9 +160,9 @@ def test_the_async_client_asks_many_things_at_once(shop: Service) -> None:
             answers = await asyncio.gather(*searches, client.catalog(), client.status())
             assert all(len(answer.results) == 3 for answer in answers[:40])
             assert isinstance(await client.metrics(), str)
-            written = await client.put([ProductWrite(product_id="a", category="bags", pictures=[picture(7_000)])])
+            written = await client.put([ProductWrite(product_id="a", category="bags", pictures=[picture(17_000)])])
             await client.wait_until_found(written.sequence)
-            assert (await client.search_photo(picture(7_000), k=1)).results[0].product_id == "a"
+            assert (await client.search_photo(picture(17_000), k=1)).results[0].product_id == "a"
             await client.delete(["a"])
 
     asyncio.run(run())
@@ -212,7 +191,7 @@ def test_the_examples_run(
     shop: Service, releases: tuple[Store, str, str], tmp_path: Path, script: str, arguments: list[str], says: str
 ) -> None:
     photo = tmp_path / "photo.png"
-    photo.write_bytes(picture(12 if script == "search_photo.py" else 8_000))
+    photo.write_bytes(picture(12 if script == "search_photo.py" else 18_000))
     given = [{"PICTURE": str(photo), "RELEASE": releases[2]}.get(argument, argument) for argument in arguments]
     finished = subprocess.run(
         [sys.executable, str(ROOT / "docs/examples" / script), *given, "--url", shop.url],
