@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -43,13 +43,34 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+TIMEOUT_MS = 30_000
+"""Of what a page is expected to show: tests share their machine."""
+expect.set_options(timeout=TIMEOUT_MS)
+
+NOTE_FORMS = """{
+    const send = window.fetch;
+    window.sent = [];
+    window.fetch = (url, request) => {
+        if (request?.body instanceof FormData) {
+            const fields = {};
+            for (const [name, value] of request.body)
+                if (typeof value === "string") (fields[name] ??= []).push(value);
+            window.sent.push(fields);
+        }
+        return send(url, request);
+    };
+}"""
+"""Keeps the fields of forms that are sent: the browser does not show bodies that hold files."""
+
+
 class Tab:
     """A page that is open, with what it complained of: console errors and warnings, and exceptions."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context, self.url = context, url
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.add_init_script(NOTE_FORMS)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.complaints: list[str] = []
         self.expected: list[str] = []
         """Parts of complaints that a test brings about, such as an answer of 401."""

@@ -139,7 +139,7 @@ class LocalProvider(NodeProvider):  # type: ignore[misc]
             ClusterError: it ended; with the end of its log.
         """
         deadline = time.monotonic() + START_S
-        missed = 0  # looks that found no process: one that is just becoming its program has no environment to be known by
+        missed = 0  # looks that found no process: one that is just becoming its program has nothing to be known by
         while time.monotonic() < deadline:
             missed = 0 if self._nodes.processes(node) else missed + 1
             said = self._nodes.log(node.id)  # read last, so that of one that ended nothing is missing
