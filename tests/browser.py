@@ -112,4 +112,5 @@ def tab(
         yield opened
     finally:
         context.close()
-    assert not opened.unexpected()
+    if complaints := opened.unexpected():
+        pytest.fail("the page complained: " + "; ".join(complaints))

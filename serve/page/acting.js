@@ -6,10 +6,10 @@ import {KeyForm, useKey} from "./key.js";
 /**
  * An action that may fail.
  * @param {function(...*): Promise} act
- * @returns {{run: function(...*): Promise, busy: boolean, error: ?Error, clear: function(): void}} `run` answers with
- *   what the action did, or undefined if it failed
+ * @param {function(*): void} [done] told what the action did, also when it was done only once there was a key for it
+ * @returns {{run: function(...*): Promise, busy: boolean, error: ?Error, clear: function(): void}}
  */
-export function useAction(act) {
+export function useAction(act, done) {
   const [state, setState] = useState({busy: false, error: null});
   const given = useRef([]);
   const mounted = useRef(true);
@@ -19,7 +19,8 @@ export function useAction(act) {
     setState({busy: true, error: null});
     let error = null;
     try {
-      return await act(...args);
+      const did = await act(...args);
+      if (mounted.current) done?.(did);
     } catch (failed) {
       error = failed;
     } finally {

@@ -35,14 +35,12 @@ function question({productId, picture}) {
   return {form};
 }
 
-/** Ask until an answer holds the write that deleted a product; then the product itself, which must be gone. */
+/** Ask for the product among all, by a filter, until an answer holds the write that deleted it, and not the product. */
 export const untilGone = (write, signal) =>
   until(write, signal, async () => {
-    const answer = await service.get("/v1/products", {query: {sample: 1}, signal});
-    if (answer.sequence < write.sequence) return null;
-    const path = `/v1/products/${encodeURIComponent(write.productId)}`;
-    const found = await service.get(path, {signal}).catch(unlessMissing);
-    return found ? null : answer;
+    const filter = JSON.stringify({must: [{field: "product_id", eq: write.productId}]});
+    const answer = await service.get("/v1/products", {query: {sample: 1, filter}, signal});
+    return answer.sequence < write.sequence || answer.results.length ? null : answer;
   });
 
 async function until(write, signal, seen) {
@@ -55,9 +53,4 @@ async function until(write, signal, seen) {
     signal.throwIfAborted();
   }
   throw new NotSeenError(write.sequence);
-}
-
-function unlessMissing(error) {
-  if (error.status === 404) return null;
-  throw error;
 }

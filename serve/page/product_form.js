@@ -16,12 +16,11 @@ export function ProductForm({catalog, product, onSaved, onClear}) {
   const [category, setCategory] = useState(product?.category || "");
   const [texts, setTexts] = useState(() => startTexts(catalog.attributes, product));
   const [picture, setPicture] = useState(null);
-  const saving = useAction(save);
-  const submit = async (event) => {
+  const saving = useAction(save, onSaved);
+  const submit = (event) => {
     event.preventDefault();
     const attributes = filled(catalog.attributes, texts, product?.attributes);
-    const saved = await saving.run({product_id: id.trim(), category: category.trim(), attributes}, picture);
-    if (saved) onSaved(saved);
+    saving.run({product_id: id.trim(), category: category.trim(), attributes}, picture);
   };
   return html`<div class="panel stack">
     <div class="bar">

@@ -16,10 +16,10 @@ const path = (id) => `/v1/products/${encodeURIComponent(id)}`;
 export function ProductLookup({start, writable, onEdit, onDeleted}) {
   const [id, setId] = useState(start);
   const [found, setFound] = useState(null);
-  const looking = useAction((wanted) => service.get(path(wanted)));
-  const find = async (wanted) => {
+  const looking = useAction((wanted) => service.get(path(wanted)), setFound);
+  const find = (wanted) => {
     setFound(null);
-    setFound((await looking.run(wanted)) || null);
+    looking.run(wanted);
   };
   useEffect(() => {
     if (start) setId(start), find(start);
@@ -42,11 +42,7 @@ export function ProductLookup({start, writable, onEdit, onDeleted}) {
 }
 
 function Found({found: {product, images}, writable, onEdit, onDeleted}) {
-  const deleting = useAction(remove);
-  const erase = async () => {
-    const write = await deleting.run(product.product_id);
-    if (write) onDeleted(write);
-  };
+  const deleting = useAction(remove, onDeleted);
   return html`<article class="found" aria-label=${`Product ${product.product_id}`}>
     <a class="found-picture" href=${productLink(product.product_id)}>
       <${Picture} product=${product} size=${320} alt=${`Open product ${product.product_id}`} />
@@ -65,7 +61,7 @@ function Found({found: {product, images}, writable, onEdit, onDeleted}) {
         <button type="button" class="button small" onClick=${() => onEdit(product)}>Edit</button>
         <${Confirmed} label="Delete" danger busy=${deleting.busy}
           question=${`Delete ${product.product_id} from the catalogue?`}
-          confirm="Delete it" keep="Keep it" onConfirm=${erase} />
+          confirm="Delete it" keep="Keep it" onConfirm=${() => deleting.run(product.product_id)} />
       </div>`}
       <${Failure} action=${deleting} saying="It was not deleted." />
     </div>

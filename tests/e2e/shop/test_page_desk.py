@@ -169,5 +169,7 @@ def test_two_releases_are_compared(page: Tab, shop: Service, releases: tuple[Sto
     page.screenshot("compare", full=True)
     shown.locator("input[type=file]").set_input_files([photo(5), photo(6)])
     expect(shown.locator("[data-query]")).to_have_count(10)
+    for verdict in shown.get_by_role("button", name="B is better").all():  # all are answered
+        expect(verdict).to_be_enabled()
     shown.get_by_role("button", name="End the preview").click()
     expect(shown.get_by_role("button", name=f"Start the preview of {second}")).to_be_visible(timeout=60_000)
