@@ -6,7 +6,7 @@ import numpy as np
 
 # N products, D embedding
 
-SHARE = 0.999
+SHARE = 0.99
 """Of pairs drawn at random, so many score lower."""
 LEAST = 16
 """Products below which nothing can be said."""

@@ -141,7 +141,7 @@ class CatalogAnswer(Answer):
     detector: bool = Field(description="Whether items can be found in photos.")
     detect_by_default: bool
     chance: float | None = Field(
-        description="The similarity that two products drawn at random seldom reach (one pair in a thousand): what is "
+        description="The similarity that two products drawn at random seldom reach (one pair in a hundred): what is "
         "below it is not alike. Null if there are too few products to say."
     )
 

@@ -48,5 +48,5 @@ def test_chance_is_what_few_pairs_exceed() -> None:
     above = [
         float(vectors[one] @ vectors[other]) > chance for one in range(300) for other in range(one)
     ]  # the slow twin
-    assert 0 < np.mean(above) < 0.002
+    assert 0.005 < np.mean(above) < 0.02
     assert chance_score(vectors[: LEAST - 1]) is None
