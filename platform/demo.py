@@ -118,7 +118,7 @@ def demo(invocation: Invocation, once: bool, steps: int) -> None:
         if problems := [*demo_queries.problems(results), *demo_scenes.problems(results["scenes"])]:
             raise VisnetError(f"the demo ran, but {'; '.join(problems)}")
         if not once:
-            logger.info("\nThe service is up on %s until Ctrl-C. Try it:\n%s", url, _try_it(url))
+            logger.info("\nThe service is up until Ctrl-C. Open %s in a browser, or try it:\n%s", url, _try_it(url))
             _until_interrupted()
 
 

@@ -58,7 +58,7 @@ def serve(
         url = f"http://{settings.host}:{settings.port}"
         invocation.report(
             {"url": url, "release": chosen.release, "shards": read_index(store, chosen.index).shards},
-            f"serving release {chosen.release} on {url} (try {url}/docs)",
+            f"serving release {chosen.release} on {url} (open it in a browser; the API is described at {url}/docs)",
         )
         if not detach:
             _wait()

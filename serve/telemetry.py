@@ -26,7 +26,8 @@ REQUEST_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "visnet_stage_seconds",
-    "What requests and batches spend their time on. Of a request: read, embed, search, look_up. Of a batch of searches:"
+    "What requests and batches spend their time on. Of a request: read, embed, search, look_up,"
+    " sample, describe (the catalogue). Of a batch of searches:"
     " fan_out, merge, and in the shard shard_queue, shard_search. In the embedder: queue of a photo, and decode,"
     " detect, crop and network (the encoder's) of a batch. Of a transaction: journal.",
     "stage",

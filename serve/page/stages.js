@@ -16,6 +16,8 @@ const ABOUT = {
   shard_search: "a shard searches its index",
   merge: "the shards' results become one",
   look_up: "a request's product is looked up",
+  sample: "products are drawn at random",
+  describe: "the catalogue's values are counted",
   journal: "a transaction is written",
 };
 const ORDER = Object.keys(ABOUT);

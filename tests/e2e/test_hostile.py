@@ -46,6 +46,11 @@ positive_data_acceptance.enabled = false
 include-path = "/v1/products/{product_id}/image"
 checks.unsupported_method.enabled = false
 checks.allow_header_conformance.enabled = false
+
+[[operations]]
+include-path = "/v1/products/{product_id}/duplicates"
+checks.unsupported_method.enabled = false
+checks.allow_header_conformance.enabled = false
 """
 
 

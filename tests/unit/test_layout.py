@@ -128,3 +128,6 @@ def test_the_wheel_holds_visnet_and_nothing_else(declared: dict[str, str], tmp_p
     }
     assert {name for name in code if name.endswith(".py")} == expected
     assert "visnet/platform/__init__.py" not in code
+    page = ROOT / "serve" / "page"
+    expected = {f"visnet/serve/page/{file.relative_to(page)}" for file in page.rglob("*") if file.is_file()}
+    assert {name for name in code if name.startswith("visnet/serve/page/")} == expected
