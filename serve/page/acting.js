@@ -7,7 +7,8 @@ import {KeyForm, useKey} from "./key.js";
  * An action that may fail.
  * @param {function(...*): Promise} act
  * @param {function(*): void} [done] told what the action did, also when it was done only once there was a key for it
- * @returns {{run: function(...*): Promise, busy: boolean, error: ?Error, clear: function(): void}}
+ * @returns {{run: function(...*): Promise, given: Array, busy: boolean, error: ?Error}} `given` is what it was last run
+ *   with
  */
 export function useAction(act, done) {
   const [state, setState] = useState({busy: false, error: null});
@@ -31,7 +32,7 @@ export function useAction(act, done) {
   useEffect(() => {
     if (key && state.error?.needsKey) run(...given.current);
   }, [key]);
-  return {...state, run, clear: () => setState({busy: false, error: null})};
+  return {...state, run, given: given.current};
 }
 
 /** Why an action failed. `saying` comes before the service's words. */

@@ -25,6 +25,7 @@ export function Releases({standing: {releases, status}, again}) {
     </div>
     <${Switching} releases=${releases} status=${status} />
     <${Failure} action=${switches.promote} saying="The release was not promoted." />
+    <${InSpite} promote=${switches.promote} />
     <${Failure} action=${switches.rollback} saying="The service was not rolled back." />
     <${Failure} action=${switches.preview} saying="The preview was not started." />
     <${Failure} action=${switches.end} saying="The preview was not ended." />
@@ -43,6 +44,15 @@ export function Releases({standing: {releases, status}, again}) {
         </table>`
       : html`<${Empty} title="No release yet"><p>Make one with <code>visnet release create</code>.</p><//>`}
   </section>`;
+}
+
+/** A release that is worse than the served one, or can't be compared with it, is promoted only if that is said. */
+function InSpite({promote: {error, given, busy, run}}) {
+  if (error?.status !== 409 || !error.detail.includes("did not pass")) return null;
+  const [release] = given;
+  return html`<div><${Confirmed} label=${`Promote ${release} all the same`} danger busy=${busy}
+    question=${`Serve ${release} in spite of that?`} confirm="Promote in spite of its gates"
+    onConfirm=${() => run(release, true)} /></div>`;
 }
 
 function Row({one, served, columns, state, switches}) {

@@ -137,12 +137,17 @@ def test_a_release_is_promoted_and_rolled_back(page: Tab, shop: Service, release
     page.expected.append("401")
     shown = page.open("operate")
     shown.get_by_role("button", name=f"Promote {second}").click()
-    shown.get_by_role("group", name=re.compile("Serve .* in place of")).get_by_role(
-        "button", name=f"Promote {second}"
-    ).click()
+    asked = shown.get_by_role("group", name=re.compile("Serve .* in place of"))
+    asked.get_by_role("button", name=f"Promote {second}").click()
     give_key(shown, shop.key)
     expect(shown.locator(f'[data-release="{second}"] .mark', has_text="serving")).to_be_visible(timeout=120_000)
     page.screenshot("operate-promoted")
+    page.expected.append("409")
+    shown.get_by_role("button", name=f"Promote {first}").click()
+    asked.get_by_role("button", name=f"Promote {first}").click()  # it is worse
+    expect(shown.get_by_role("alert")).to_contain_text("did not pass (not worse: recall@")
+    expect(shown.get_by_role("button", name=f"Promote {first} all the same")).to_be_visible()
+    page.screenshot("operate-refused")
     shown.get_by_role("navigation").get_by_role("link", name="Search").click()
     upload(shown, 7)
     expect(shown.locator(".summary")).to_contain_text(f"release {second}")
