@@ -35,7 +35,10 @@ def search(
     detect: bool | None,
     url: str | None,
 ) -> None:
-    """Find products that look like an IMAGE, like the items in it, or like a product, by asking a running service."""
+    """Find products that look like an IMAGE, like the items in it, or like a product, by asking a running service.
+
+    Where searching needs a key, it is taken from VISNET_API_KEY.
+    """
     if (image is None) == (product is None):
         raise click.UsageError("expected either an IMAGE or --product")
     if image is None and (box or detect):

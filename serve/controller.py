@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import pydantic
 
 from visnet.platform import release as releases
-from visnet.platform.errors import VisnetError
+from visnet.platform.errors import NotFoundError, VisnetError
 from visnet.platform.placement import Activate, End, Ingress, Plan, Refuse, Resize, Running, Seen, Start, State, decide
 from visnet.platform.pools import Pool
 from visnet.platform.ray_nodes import free
@@ -167,7 +167,10 @@ class Controller:
         """The plan of the release that is previewed; none any more once it is the one to be served."""
         kept = self._preview
         if kept.before is not None:
-            await kept.keep(await self._plan(kept.before))
+            try:
+                await kept.keep(await self._plan(kept.before))
+            except NotFoundError:  # it was removed meanwhile
+                await kept.keep(None)
         if kept.plan is not None and wanted is not None and kept.plan.name == wanted.name:
             if self._serves(wanted):
                 await kept.keep(None)

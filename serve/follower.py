@@ -70,8 +70,8 @@ class Follower:
                 state: ServiceState = await asyncio.wait_for(report, ANSWER_S)
                 self.state = state
                 await self._move(state)
-                await self._look_beside(state)
                 self._forget()
+                await self._look_beside(state)
             except Exception as error:  # the controller, or a part, is away: go on with what there is
                 logger.warning("could not follow the controller: %s", str(error).strip().splitlines()[-1:] or error)
             await asyncio.sleep(REPORT_S)

@@ -343,6 +343,24 @@ def test_a_preview_survives_the_controller_and_a_promotion_of_it_ends_it(store: 
     run(store, after)
 
 
+def test_a_preview_that_was_removed_while_the_controller_was_away_is_none_any_more(
+    store: Store, cluster: Cluster
+) -> None:
+    async def before(controller: Controller) -> None:
+        await look(controller)
+        await controller.preview("r-2")
+        await look(controller)
+
+    async def after(controller: Controller) -> None:
+        await look(controller)
+        assert controller._state().preview is None
+        assert serving(controller) == "r-1"
+
+    run(store, before)
+    del cluster.shards["r-2"]
+    run(store, after)
+
+
 def test_a_preview_that_fails_says_why_and_leaves_what_is_served(store: Store, cluster: Cluster) -> None:
     async def script(controller: Controller) -> None:
         await look(controller)
