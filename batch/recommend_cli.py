@@ -49,6 +49,7 @@ def recommend(
         {
             "recommendations": manifest.recommendations,
             "products": manifest.products,
+            "k": manifest.k,
             "neighbours": manifest.neighbours,
             "rules": manifest.rules,
             "reused": figures.seconds == 0,
