@@ -13,6 +13,8 @@ from visnet.serve.parts import EMBEDDER, SHARD, shard_names
 
 Kind = Literal["ingress", "controller", "embedder", "shard"]
 Standing = Literal["ready", "starting", "failed"]
+_KINDS: dict[str, Kind] = {"ingress": "ingress", "controller": "controller", EMBEDDER: "embedder", SHARD: "shard"}
+"""By the deployment's name."""
 _STANDING: dict[str, Standing] = {"HEALTHY": "ready", "DEPLOY_FAILED": "failed"}
 """Serve's word for a deployment; with any other, one that lost a replica among them, Serve is at work on it."""
 
@@ -44,20 +46,9 @@ def part_statuses(plans: Sequence[Plan]) -> list[PartStatus]:
     found = []
     for application, status in serve.status().applications.items():
         for name, deployment in status.deployments.items():
-            kind = _kind(name)
-            if kind is not None:
+            if (kind := _KINDS.get(name)) is not None:
                 found.append(_status(application, kind, deployment, plans))
     return sorted(found, key=lambda part: (part.kind, part.shard or 0, part.name))
-
-
-def _kind(deployment: str) -> Kind | None:
-    kinds: dict[str, Kind] = {
-        "ingress": "ingress",
-        "controller": "controller",
-        EMBEDDER: "embedder",
-        SHARD: "shard",
-    }
-    return kinds.get(deployment)
 
 
 def _status(application: str, kind: Kind, deployment: Any, plans: Sequence[Plan]) -> PartStatus:

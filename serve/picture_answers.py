@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 from cachetools import LRUCache
 from fastapi.responses import RedirectResponse, Response
@@ -23,18 +22,13 @@ from visnet.serve.entity_tags import has
 from visnet.serve.messages import Picture
 from visnet.serve.problems import ProblemError
 from visnet.serve.row_json import VERSION_DIGITS
+from visnet.serve.writing import Fetcher
 
 KEPT_BYTES = 64 * 2**20
 """Of thumbnails."""
 THREADS = 2
 FOR_GOOD = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
-
-
-class Fetcher(Protocol):
-    """Fetches a picture; raises ImageError."""
-
-    def download(self, url: str) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ export function fieldText({kind, ...attribute}, value) {
 }
 
 /** The value that a field's text stands for. */
-export function fieldValue(attribute, text) {
+function fieldValue(attribute, text) {
   if (attribute.kind === "number") return Number(text);
   if (attribute.kind === "boolean") return text === "yes";
   return attribute.kind === "time" && hasZone(attribute) ? `${text}Z` : text;

@@ -1,7 +1,8 @@
 // What is searched for and its filters at the left, what was found at the right.
-import {html, useEffect, useLayoutEffect, useRef, useState} from "./vendor.js";
+import {html, useLayoutEffect} from "./vendor.js";
 import {settings} from "./conditions.js";
 import {Filters, Settings} from "./filters.js";
+import {useMedia} from "./media.js";
 import {Query} from "./photo.js";
 import {Results} from "./results.js";
 import {narrow, session} from "./session.js";
@@ -27,7 +28,7 @@ export default function Found({now, catalog}) {
 }
 
 function Narrowing({filter, catalog: {value: catalog, error, again}}) {
-  const wide = useWide();
+  const wide = useMedia("(min-width: 900px)");
   if (!catalog) return error && !error.needsKey && html`<${Problem} error=${error} again=${again} />`;
   const count = settings(filter).length;
   const filters = html`<${Filters} catalog=${catalog} value=${filter} onChange=${narrow} />`;
@@ -35,17 +36,6 @@ function Narrowing({filter, catalog: {value: catalog, error, again}}) {
   return html`<details class="panel narrowing">
     <summary>Filters${count ? ` (${count})` : ""}</summary>${filters}
   </details>`;
-}
-
-function useWide() {
-  const query = useRef(matchMedia("(min-width: 900px)")).current;
-  const [wide, setWide] = useState(query.matches);
-  useEffect(() => {
-    const changed = () => setWide(query.matches);
-    query.addEventListener("change", changed);
-    return () => query.removeEventListener("change", changed);
-  }, []);
-  return wide;
 }
 
 /** Notes where the reader was when the view is left, and brings them back to that card when it is opened again. */

@@ -8,7 +8,7 @@ const PATIENCE_S = 60;
 const NEAREST = 9;
 
 /** Thrown where a write isn't seen in time. */
-export class NotSeenError extends Error {
+class NotSeenError extends Error {
   constructor(sequence) {
     const will = "It will once the shards have caught up.";
     super(`Write ${sequence} is kept, but no answer held it within ${PATIENCE_S} s. ${will}`);

@@ -12,7 +12,7 @@ export const scoreText = (score) => score.toFixed(2);
 export const productLink = (id) => `#/product/${encodeURIComponent(id)}`;
 
 /** A score as a number and a thin bar. */
-export const Score = ({score}) =>
+const Score = ({score}) =>
   html`<span class="score" title=${`Similarity ${score.toFixed(4)} of 1`}>
     <span class="score-bar" aria-hidden="true">
       <i style=${{width: `${100 * Math.min(1, Math.max(0, score))}%`}}></i>

@@ -1,9 +1,8 @@
 // How a category is drawn on the map: a colour and a shape, so that colour is not the only sign.
-import {html, useEffect, useState} from "./vendor.js";
+import {html} from "./vendor.js";
 
 const FIRST_HUE = 25;
 const SHAPES = ["circle", "square", "triangle", "diamond"];
-const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** A look for each category, in their order: neighbours in hue differ in shape, and a shape's hues lie far apart. */
 export function looksOf(categories, isDark) {
@@ -13,17 +12,6 @@ export function looksOf(categories, isDark) {
     shape: SHAPES[at % SHAPES.length],
   });
   return new Map(categories.map((category, at) => [category, look(at)]));
-}
-
-/** Whether the page is dark; the component is drawn again when that changes. */
-export function useDark() {
-  const [is, setIs] = useState(dark.matches);
-  useEffect(() => {
-    const changed = () => setIs(dark.matches);
-    dark.addEventListener("change", changed);
-    return () => dark.removeEventListener("change", changed);
-  }, []);
-  return is;
 }
 
 /** A shape's outline about a place, as an open path of a canvas. */

@@ -7,7 +7,8 @@ import {Picture} from "./picture.js";
 import {Empty, Loading, Problem} from "./states.js";
 import {productLink} from "./grid.js";
 import {MapCanvas} from "./map_canvas.js";
-import {Swatch, looksOf, useDark} from "./looks.js";
+import {Swatch, looksOf} from "./looks.js";
+import {useMedia} from "./media.js";
 import {mixing} from "./plane.js";
 import {countText, shareText} from "./wording.js";
 
@@ -60,7 +61,7 @@ async function patiently(signal, left = TRIES) {
 function Map2D({answer}) {
   const points = useMemo(() => pointsOf(answer), [answer]);
   const categories = useMemo(() => mixing(points), [points]);
-  const isDark = useDark();
+  const isDark = useMedia("(prefers-color-scheme: dark)");
   const looks = useMemo(() => looksOf(categories.map(({category}) => category), isDark), [categories, isDark]);
   const [hidden, setHidden] = useState(() => new Set());
   const [selected, setSelected] = useState(null);

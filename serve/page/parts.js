@@ -7,7 +7,7 @@ const WORDS = {ready: ["good", "up"], starting: ["warn", "starting"], failed: ["
 const MOST_PIPS = 12;
 
 /** A part with what its shard says of itself: shards report for the release that is served. */
-export function joined(status) {
+function joined(status) {
   const byShard = new Map(status.shards.map((shard) => [shard.shard, shard]));
   const inOrder = [...status.parts].sort((one, other) => ORDER.indexOf(one.kind) - ORDER.indexOf(other.kind));
   return inOrder.map((part) => {
@@ -17,7 +17,7 @@ export function joined(status) {
 }
 
 /** How many entries of the journal a shard has not applied. */
-export const behind = (holds, journal) =>
+const behind = (holds, journal) =>
   journal && holds?.sequence != null ? Math.max(0, journal.head - holds.sequence) : null;
 
 /** The section. */

@@ -3,7 +3,7 @@
 // `scale` times as large, moved by x and y pixels.
 
 export const HOME = {scale: 1, x: 0, y: 0};
-export const CLOSEST = 32;
+const CLOSEST = 32;
 const EDGE = 24;
 
 /** Where a point lies on the screen, [x, y]. */

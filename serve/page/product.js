@@ -3,7 +3,7 @@ import {html, useState} from "./vendor.js";
 import {useAsked} from "./asked.js";
 import {Grid} from "./grid.js";
 import {Picture} from "./picture.js";
-import {address, service} from "./service.js";
+import {address, productPath, service} from "./service.js";
 import {searchProduct} from "./session.js";
 import {styled} from "./styled.js";
 import {Headline, Loading, Partial, Problem, Skeletons} from "./states.js";
@@ -11,11 +11,9 @@ import {titled, valueText} from "./words.js";
 
 await styled("product.css");
 
-const pathOf = (id) => `/v1/products/${encodeURIComponent(id)}`;
-
 /** The view of `#/product/ID`. */
 export default function ProductView({argument: id}) {
-  const {value, error, again} = useAsked((signal) => service.get(pathOf(id), {signal}), [id]);
+  const {value, error, again} = useAsked((signal) => service.get(productPath(id), {signal}), [id]);
   const product = value?.product;
   const back = html`<a href="#/">Back to the search</a>`;
   if (!product)
@@ -57,7 +55,7 @@ function Pictures({product, images}) {
 /** A product with another of its pictures. */
 function pictureOf(product, image) {
   if (image === product.image_id) return product;
-  return {...product, image_url: address(`${pathOf(product.product_id)}/image`, {image_id: image})};
+  return {...product, image_url: address(`${productPath(product.product_id)}/image`, {image_id: image})};
 }
 
 function About({product, images}) {
@@ -92,7 +90,7 @@ function Similar({id}) {
 }
 
 function Duplicates({id}) {
-  const {value, error, again} = useAsked((signal) => service.get(`${pathOf(id)}/duplicates`, {signal}), [id]);
+  const {value, error, again} = useAsked((signal) => service.get(`${productPath(id)}/duplicates`, {signal}), [id]);
   return html`<section class="product-row" aria-label="Duplicates">
     <h2>Duplicates</h2>
     ${error && !value && html`<${Problem} error=${error} again=${again} />`}

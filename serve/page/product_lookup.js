@@ -1,12 +1,10 @@
 // One product by its id: what it is, and the buttons to edit and delete it.
 import {html, useEffect, useState} from "./vendor.js";
-import {service} from "./service.js";
+import {productPath, service} from "./service.js";
 import {Picture} from "./picture.js";
 import {productLink, valueText} from "./grid.js";
 import {Loading} from "./states.js";
 import {Confirmed, Failure, useAction} from "./acting.js";
-
-const path = (id) => `/v1/products/${encodeURIComponent(id)}`;
 
 /**
  * Finds a product by its id.
@@ -16,7 +14,7 @@ const path = (id) => `/v1/products/${encodeURIComponent(id)}`;
 export function ProductLookup({start, writable, onEdit, onDeleted}) {
   const [id, setId] = useState(start);
   const [found, setFound] = useState(null);
-  const looking = useAction((wanted) => service.get(path(wanted)), setFound);
+  const looking = useAction((wanted) => service.get(productPath(wanted)), setFound);
   const find = (wanted) => {
     setFound(null);
     looking.run(wanted);
@@ -70,6 +68,6 @@ function Found({found: {product, images}, writable, onEdit, onDeleted}) {
 
 async function remove(id) {
   const started = performance.now();
-  const {sequence} = await service.remove(path(id));
+  const {sequence} = await service.remove(productPath(id));
   return {productId: id, sequence, acknowledgedS: (performance.now() - started) / 1000, deleted: true};
 }

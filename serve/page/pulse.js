@@ -7,7 +7,7 @@ const WATCHING = ["/metrics", "/v1/status", "/v1/releases", "/v1/map", "/livez",
 const NONE = new Map();
 
 /** Whether a request is a client's, and not of whoever watches the service, such as this page. */
-export const isClients = ({route = ""}) => !WATCHING.includes(route) && !route.startsWith("/page");
+const isClients = ({route = ""}) => !WATCHING.includes(route) && !route.startsWith("/page");
 
 const isFailure = (labels) => isClients(labels) && labels.status?.startsWith("5");
 

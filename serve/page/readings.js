@@ -30,7 +30,7 @@ export function useReadings() {
 }
 
 /** What is kept once a reading has come. */
-export function followed({readings, points}, {at, series}) {
+function followed({readings, points}, {at, series}) {
   const before = readings.at(-1);
   const reading = {at, series: before ? carriedOn(before.series, series) : series};
   const all = [...readings.filter((one) => one.at > at - WINDOW_MS - EVERY_MS || one === before), reading];

@@ -52,7 +52,7 @@ function searchedFor({answer, photo, product, boxes, active}) {
 }
 
 /** Results split where they are no nearer than chance; all are near if that is unknown, or wishes shift the scores. */
-export function byChance({answer, positive, negative}, chance) {
+function byChance({answer, positive, negative}, chance) {
   const known = chance != null && !positive.length && !negative.length;
   const isNear = ({score}) => !known || score > chance; // likely categories come forward, so scores may go up and down
   return {near: answer.results.filter(isNear), far: answer.results.filter((one) => !isNear(one))};

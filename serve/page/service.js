@@ -27,6 +27,9 @@ export const service = {
   blob: async (path, options) => (await send("GET", path, {...options, read: true})).blob(),
 };
 
+/** Where the API has a product. */
+export const productPath = (id) => `/v1/products/${encodeURIComponent(id)}`;
+
 /** A path with its query; a value may be a list, and null, undefined and "" are left out. */
 export function address(path, query = {}) {
   const given = new URLSearchParams();

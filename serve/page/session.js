@@ -6,7 +6,7 @@ import {smaller} from "./shrink.js";
 import {createStore} from "./store.js";
 
 /** Products that are asked for at first, and at most. */
-export const FIRST = 24;
+const FIRST = 24;
 export const MOST = 1000;
 const SETTLE_MS = 300;
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser import Tab
-from tests.e2e.shop.test_page_search import cards, ids, photo, upload
+from tests.page import cards, give_key, ids, photo, upload
 from tests.served_shop import Service, picture
 from visnet.platform.client import Client, ProductWrite
 from visnet.platform.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")]
-
-
-def give_key(page: Page, key: str) -> None:
-    """Answer the page's question for a key."""
-    expect(page.get_by_role("heading", name="This needs a key")).to_be_visible()
-    page.get_by_label("Key", exact=True).fill(key)
-    page.get_by_role("button", name="Use this key").click()
 
 
 def test_a_product_with_what_looks_similar_and_its_duplicates(page: Tab, client: Client) -> None:

@@ -4,84 +4,18 @@ and by examples."""
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser import PHONE, Tab, tab
 from tests.e2e.shop.conftest import PRODUCTS
+from tests.page import answered, box_of, cards, drag, ids, photo, said, searching, upload, with_chance
 from tests.served_shop import Service, picture
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")]
-
-DROP = """([kind, data]) => {
-    const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-    const given = new DataTransfer();
-    given.items.add(new File([bytes], "given.png", {type: "image/png"}));
-    const event = kind === "paste"
-        ? new ClipboardEvent("paste", {clipboardData: given, bubbles: true})
-        : new DragEvent("drop", {dataTransfer: given, bubbles: true, cancelable: true});
-    document.body.dispatchEvent(event);
-}"""
-
-
-def photo(seed: int) -> dict[str, Any]:
-    return {"name": f"photo-{seed}.png", "mimeType": "image/png", "buffer": picture(seed)}
-
-
-def upload(page: Page, seed: int) -> None:
-    """Search with the picture of a product, from the place for a photo."""
-    page.get_by_label("Choose a photo").set_input_files(photo(seed))
-    expect(said(page)).to_contain_text("products for the whole photo")
-
-
-def said(page: Page) -> Locator:
-    """The line that says how many were found, and for what."""
-    return page.locator(".summary [role=status]")
-
-
-def cards(page: Page, label: str = "Results") -> Locator:
-    return page.get_by_role("list", name=label, exact=True).locator("[data-product]")
-
-
-def ids(found: Locator) -> list[str]:
-    listed: list[str] = found.evaluate_all("all => all.map((one) => one.dataset.product)")
-    return listed
-
-
-@contextlib.contextmanager
-def searching(page: Page) -> Iterator[dict[str, list[str]]]:
-    """What is done inside makes the page search; filled with the fields that it asked with."""
-    fields: dict[str, list[str]] = {}
-    with page.expect_response("**/v1/search"):
-        yield fields
-    fields.update(page.evaluate("window.sent.at(-1)"))
-
-
-def box_of(fields: dict[str, list[str]]) -> list[float]:
-    return [float(edge) for edge in fields["box"][0].split(",")]
-
-
-def answered(page: Page, url: str, change: Any) -> None:
-    """Let an answer of the service come changed: a state that this shop's catalogue doesn't bring about by itself."""
-
-    def handle(route: Route) -> None:
-        response = route.fetch()
-        content = response.json()
-        change(content)
-        route.fulfill(response=response, body=json.dumps(content))
-
-    page.route(url, handle)
-
-
-def with_chance(page: Page, chance: float | None) -> None:
-    """The encoder was never trained: chance reaches as far as neighbours do, unless it is said to be something else."""
-    answered(page, "**/v1/catalog", lambda content: content.update(chance=chance))
 
 
 def test_a_photo_is_uploaded_and_its_product_is_the_first_result(page: Tab) -> None:
@@ -97,6 +31,17 @@ def test_a_photo_is_uploaded_and_its_product_is_the_first_result(page: Tab) -> N
     expect(shown.locator(".summary")).to_contain_text(re.compile(r"\d+ ms.*release r-"))
     assert shown.locator("[data-product]").count() == 24
     page.screenshot("search-results")
+
+
+DROP = """([kind, data]) => {
+    const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+    const given = new DataTransfer();
+    given.items.add(new File([bytes], "given.png", {type: "image/png"}));
+    const event = kind === "paste"
+        ? new ClipboardEvent("paste", {clipboardData: given, bubbles: true})
+        : new DragEvent("drop", {dataTransfer: given, bubbles: true, cancelable: true});
+    document.body.dispatchEvent(event);
+}"""
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
@@ -150,16 +95,6 @@ def test_items_are_found_and_a_box_is_moved_resized_drawn_and_taken_away(page: T
     boxes = shown.locator(".box").count()
     shown.locator('.box[aria-pressed="true"]').press("Delete")
     expect(shown.locator(".box")).to_have_count(boxes - 1)
-
-
-def drag(page: Page, place: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    def point(share: tuple[float, float]) -> tuple[float, float]:
-        return place["x"] + share[0] * place["width"], place["y"] + share[1] * place["height"]
-
-    page.mouse.move(*point(start))
-    page.mouse.down()
-    page.mouse.move(*point(end), steps=6)
-    page.mouse.up()
 
 
 def test_a_box_is_drawn_moved_and_resized_with_the_keyboard_alone(page: Tab) -> None:

@@ -16,8 +16,7 @@ from playwright.sync_api import Browser, Page, Response, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser import DESKTOP, PHONE, Tab, tab
-from tests.e2e.shop.test_page_desk import give_key
-from tests.e2e.shop.test_page_search import photo, said, upload
+from tests.page import give_key, photo, said, upload
 from tests.served_shop import Service, picture
 from visnet.platform.client import Client, ProductWrite, ServiceError
 from visnet.platform.keys import KEYS, create_key
