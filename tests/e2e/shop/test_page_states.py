@@ -109,6 +109,8 @@ def test_what_a_product_says_is_never_markup(page: Tab, client: Client) -> None:
     upload(shown, 90_001)
     expect(shown.locator("[data-product]").first).to_contain_text("<b>bags")
     assert shown.locator("img[src=x]").count() == 0
+    expect(shown.locator("[data-product] img").first).not_to_have_js_property("naturalWidth", 0)
+    page.page.close()  # what is still to load would be gone
     client.wait_until_found(client.delete([name]).sequence)
 
 
