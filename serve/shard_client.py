@@ -21,6 +21,9 @@ PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 """After each try that failed. A replica dies once: what fails again met the router before it had heard of the death."""
 DOUBT_S = 0.7
 """A call that takes longer is doubted: without a replica the router would wait for one, and not say so."""
+PINGS = 3
+"""Asked one `DOUBT_S` after the other while a call is doubted, any of them may answer: one alone may have met a replica
+that has just died, or a machine too busy to answer in time."""
 PROBE_TIMEOUT_S = 30.0
 
 
@@ -98,12 +101,28 @@ class ShardClient:
     def _pinged(self) -> asyncio.Task[None]:
         """Whether anybody answers; all calls that doubt it at the same time ask once."""
         if self._ping is None or self._ping.done():
-            self._ping = asyncio.create_task(self._answers(self._doubt_s))
+            self._ping = asyncio.create_task(self._answers())
             self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())  # whoever waits sees it
         return self._ping
 
-    async def _answers(self, timeout_s: float) -> None:
-        await asyncio.wait_for(self._handle.state.remote(), timeout_s)
+    async def _answers(self) -> None:
+        """Returns when anybody answers; raises what the last ping raised, or `TimeoutError` when one is still out."""
+        pings: set[asyncio.Future[Any]] = set()
+        failure: BaseException | None = None
+        try:
+            for _ in range(PINGS):
+                pings.add(asyncio.ensure_future(self._handle.state.remote()))
+                over, pings = await asyncio.wait(pings, timeout=self._doubt_s, return_when=asyncio.FIRST_COMPLETED)
+                for ping in over:
+                    failure = ping.exception()
+                    if failure is None:
+                        return
+            if failure is not None and not pings:
+                raise failure
+            raise TimeoutError(f"no replica of shard {self.number} answers")
+        finally:
+            for ping in pings:
+                ping.cancel()
 
     def _goes_down(self, failure: Exception) -> None:
         if self._probe is None:
@@ -114,7 +133,7 @@ class ShardClient:
     async def _until_up(self) -> None:
         while True:
             with contextlib.suppress(Exception):  # whatever a dead or dying replica raises
-                await self._answers(PROBE_TIMEOUT_S)
+                await asyncio.wait_for(self._handle.state.remote(), PROBE_TIMEOUT_S)
                 break
             await asyncio.sleep(PAUSES_S[-1])
         logger.info("shard %d answers again", self.number)

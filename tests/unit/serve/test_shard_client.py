@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ray.serve.exceptions import BackPressureError
 
-from visnet.serve.shard_client import ShardClient, ShardDownError
+from visnet.serve.shard_client import PINGS, ShardClient, ShardDownError
 
 DOUBT_S = 0.05
 
@@ -17,10 +17,12 @@ DOUBT_S = 0.05
 class Handle:
     """A handle whose calls go as a list says: an answer, an error, or None to hang; the last one goes on."""
 
-    def __init__(self, *calls: object, alive: bool = True) -> None:
+    def __init__(self, *calls: object, alive: bool = True, lost: int = 0) -> None:
         self.plan = list(calls)
         self.made = 0
         self.alive = alive
+        self.lost = lost
+        """So many pings are never answered, whoever is alive."""
         self.pinged = 0
         self.search, self.state = Method(self._search), Method(self._state)
 
@@ -35,7 +37,7 @@ class Handle:
 
     async def _state(self) -> str:
         self.pinged += 1
-        if not self.alive:
+        if not self.alive or self.pinged <= self.lost:
             await asyncio.Event().wait()
         return "well"
 
@@ -72,12 +74,13 @@ def test_a_replica_that_dies_is_another_one_s_call() -> None:
     assert handle.made == 3
 
 
-def test_a_slow_answer_is_waited_for_as_long_as_the_shard_lives() -> None:
-    handle = Handle(None)
+@pytest.mark.parametrize("lost", [0, PINGS - 1])
+def test_a_slow_answer_is_waited_for_as_long_as_the_shard_lives(lost: int) -> None:
+    handle = Handle(None, lost=lost)
 
     async def slow(client: ShardClient) -> Any:
         asking = asyncio.create_task(client.call("search"))
-        while not handle.pinged:
+        while handle.pinged <= lost and not asking.done():
             await asyncio.sleep(DOUBT_S / 5)
         await asyncio.sleep(3 * DOUBT_S)
         assert not asking.done()
@@ -97,7 +100,7 @@ def test_nobody_there_is_found_out_by_asking_once_for_all_who_wait() -> None:
 
     answers = run(handle, many, timeout_s=60)
     assert all(isinstance(answer, ShardDownError) for answer in answers)
-    assert handle.pinged == 2  # one for the doubt, and the probe that waits until somebody is there
+    assert handle.pinged == PINGS + 1  # for the doubt, and the probe that waits until somebody is there
 
 
 def test_who_is_down_is_not_asked_until_the_probe_has_found_it_up() -> None:
